@@ -1,0 +1,1 @@
+"""From raw tables to user profiles: what was known of a user strictly before a moment."""

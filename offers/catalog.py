@@ -1,0 +1,48 @@
+"""The catalogue: services in one fixed order, and the same numbers as arrays."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offers.types import Service
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Services in the order in which every array of estimates has its columns."""
+
+    services: tuple[Service, ...]
+
+    def __post_init__(self) -> None:
+        ids = [service.service_id for service in self.services]
+        twice = sorted({service_id for service_id in ids if ids.count(service_id) > 1})
+        if twice:
+            raise ValueError(f"service_id must be unique in the catalogue, got {twice} more than once.")
+
+    @classmethod
+    def of(cls, services: Iterable[Service]) -> "Catalog":
+        """A catalogue sorted by service_id, so that the order never depends on a file's."""
+        return cls(tuple(sorted(services, key=lambda service: service.service_id)))
+
+    def __len__(self) -> int:
+        return len(self.services)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(service.service_id for service in self.services)
+
+    @cached_property
+    def position_of(self) -> dict[str, int]:
+        """The column of each service_id."""
+        return {service_id: position for position, service_id in enumerate(self.ids)}
+
+    @cached_property
+    def unit_cost(self) -> NDArray[np.float64]:
+        return np.array([service.unit_cost for service in self.services])
+
+    @cached_property
+    def contact_cost(self) -> NDArray[np.float64]:
+        return np.array([service.contact_cost for service in self.services])

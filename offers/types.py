@@ -1,0 +1,50 @@
+"""The plain types that every room shares: a service, what is estimated of it, and a decision."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Service:
+    """One value-added service as the catalogue lists it; money is in currency units."""
+
+    service_id: str
+    name: str
+    category: str = ""
+    scenario: str = ""
+    unit_cost: float = 0.0  # money each time it is used
+    contact_cost: float = 0.0  # money each time it is offered
+    tiers: tuple[str, ...] = ()  # tiers that may see it; empty: every tier
+    capacity_per_day: int | None = None  # None: no limit
+    provider: str = ""
+    active_from: datetime | None = None  # offered from this moment on; None: always
+    active_until: datetime | None = None  # and strictly before this one; None: for ever
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the models say of every user and service; each array has shape (n_users, n_services)."""
+
+    uptake: NDArray[np.float64]  # P(used within uptake_days | offered alone), in (0, 1)
+    uplift_repurchase: NDArray[np.float64]  # change in P(an order within repurchase_days)
+    uplift_margin: NDArray[np.float64]  # change in margin, currency units a user
+
+
+@dataclass(frozen=True)
+class Slates:
+    """One ranked list a user, and what each length would have been worth."""
+
+    services: NDArray[np.intp]  # (n_users, max_services) catalogue positions, best first; -1 pads
+    length: NDArray[np.intp]  # (n_users,) services shown; 0: nothing
+    worth_by_length: NDArray[np.float64]  # (n_users, max_services + 1) money of the best list of n
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a service may not be offered to this user now."""
+
+    service_id: str
+    reason: str

@@ -1,0 +1,1 @@
+"""From a bundle and profiles to a ranked top-N over HTTP."""

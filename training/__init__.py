@@ -1,0 +1,1 @@
+"""From profiles and exposures to a model bundle and a report."""
