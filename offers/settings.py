@@ -21,6 +21,7 @@ class MoneySettings:
 class WindowSettings:
     uptake_days: int = _between(1, 365, 14)  # a use this long after the offer is its uptake
     repurchase_days: int = _between(1, 365, 30)  # an order this long after the offer is a repurchase
+    complete_until: str = ""  # the tables hold everything up to this time (ISO, UTC); "": to their last row
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
                 faults.append(f"[{section}] must be a section, got {values!r}.")
             else:
                 merged.setdefault(section, {}).update(values)
-    parsed = {name: _parse_section(name, make, merged.get(name, {}), faults) for name, make in sections.items()}
+    parsed = {
+        name: _parse_section(name, make, merged.get(name, {}), faults) for name, make in sections.items()
+    }
     if faults:
         raise ValueError("The settings have faults:\n" + "\n".join(f"- {fault}" for fault in faults))
     return Settings(**parsed)
@@ -119,10 +122,16 @@ def _parse_section(section: str, make: Any, values: Mapping[str, Any], faults: l
 def _fault(where: str, value: Any, default: Any, limits: Mapping[str, Any]) -> str | None:
     if isinstance(default, tuple):
         names = value if isinstance(value, (list, tuple)) else []
-        if len(names) < 2 or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+        if (
+            len(names) < 2
+            or len(set(names)) < len(names)
+            or not all(isinstance(name, str) and name for name in names)
+        ):
             return f"{where} must be a list of at least two different names, got {value!r}."
         return None
     if isinstance(default, str):
+        if not default and value == "":
+            return None
         return None if isinstance(value, str) and value else f"{where} must be a text, got {value!r}."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"{where} must be a number, got {value!r}."
