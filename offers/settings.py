@@ -83,7 +83,7 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
     """
     faults: list[str] = []
     merged: dict[str, dict[str, Any]] = {}
-    sections = {part.name: part.default_factory for part in fields(Settings)}
+    sections: dict[str, Any] = {part.name: part.default_factory for part in fields(Settings)}
     for layer in layers:
         for section, values in layer.items():
             if section not in sections:
