@@ -83,7 +83,7 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
     """
     faults: list[str] = []
     merged: dict[str, dict[str, Any]] = {}
-    sections: dict[str, Any] = {part.name: part.default_factory for part in fields(Settings)}
+    sections: dict[str, Any] = {part.name: part.type for part in fields(Settings)}
     for layer in layers:
         for section, values in layer.items():
             if section not in sections:
@@ -108,7 +108,7 @@ def _parse_section(section: str, make: Any, values: Mapping[str, Any], faults: l
         if key not in known:
             faults.append(f"unknown setting {where}{_nearest(key, known)}.")
             continue
-        default = known[key].default
+        default: Any = known[key].default
         fault = _fault(where, value, default, known[key].metadata)
         if fault:
             faults.append(fault)
@@ -144,4 +144,4 @@ def _fault(where: str, value: Any, default: Any, limits: Mapping[str, Any]) -> s
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    return f", did you mean {close[0]!r}" if close else f"; known are {', '.join(known)}"
