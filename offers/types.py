@@ -1,10 +1,13 @@
 """The plain types that every room shares: a service, what is estimated of it, and a decision."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
+
+Progress = Callable[[str, int, int], None]  # called with (stage, done, total) by long work
 
 
 @dataclass(frozen=True)
