@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offers.types import Service
+
+_ALWAYS = np.iinfo(np.int64)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,30 @@ class Catalog:
 
     @cached_property
     def unit_cost(self) -> NDArray[np.float64]:
-        return np.array([service.unit_cost for service in self.services])
+        return np.array([service.unit_cost for service in self.services], dtype=np.float64)
 
     @cached_property
     def contact_cost(self) -> NDArray[np.float64]:
-        return np.array([service.contact_cost for service in self.services])
+        return np.array([service.contact_cost for service in self.services], dtype=np.float64)
+
+    @cached_property
+    def active_from_us(self) -> NDArray[np.int64]:
+        """When each service starts, microseconds since 1970 UTC; the least int64 where it always was."""
+        return np.array([microseconds(s.active_from, _ALWAYS.min) for s in self.services], dtype=np.int64)
+
+    @cached_property
+    def active_until_us(self) -> NDArray[np.int64]:
+        """When each service ends, microseconds since 1970 UTC; the greatest int64 where it never does."""
+        return np.array([microseconds(s.active_until, _ALWAYS.max) for s in self.services], dtype=np.int64)
+
+
+def microseconds(at: datetime | None, default: int) -> int:
+    """Microseconds since 1970 UTC; a time without a zone is UTC, and None is the default.
+
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1), 0)
+    1000000
+    """
+    if at is None:
+        return default
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)

@@ -135,7 +135,7 @@ def _fault(where: str, value: Any, default: Any, limits: Mapping[str, Any]) -> s
         return None if isinstance(value, str) and value else f"{where} must be a text, got {value!r}."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"{where} must be a number, got {value!r}."
-    if isinstance(default, int) and value != int(value):
+    if isinstance(default, int) and not float(value).is_integer():
         return f"{where} must be a whole number, got {value!r}."
     if not limits["low"] <= value <= limits["high"]:
         return f"{where} must be between {limits['low']} and {limits['high']}, got {value!r}."

@@ -1,0 +1,50 @@
+"""How a user chooses from a list: attraction of each service, and the effort of choosing at all.
+
+A multinomial logit with an outside option. A service that is taken with probability p when it is
+offered alone has the attraction a = p / (1 − p). In a list of n services the user takes s with
+probability a_s / (A0(n) + Σ a_j), where A0(n), the weight of taking none, starts at 1 and grows by
+``choice_load`` with each further service (McFadden 1974; choice overload: Iyengar and Lepper 2000).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_UPTAKE = 1 - 1e-6  # a certain uptake would have an infinite attraction
+
+
+def attraction(uptake: ArrayLike) -> NDArray[np.float64]:
+    """Odds of taking a service that is offered alone; uptake is in [0, 1] and counts as at most 1 − 1e-6.
+
+    >>> attraction([0.0, 0.5, 0.8]).round(6).tolist()
+    [0.0, 1.0, 4.0]
+    """
+    p = np.minimum(np.asarray(uptake, dtype=np.float64), MAX_UPTAKE)
+    return p / (1 - p)
+
+
+def choice_effort(n_services: int, choice_load: float) -> float:
+    """A0(n): the weight of taking none of n services; 1 for one service.
+
+    >>> choice_effort(3, 0.25)
+    1.5
+    """
+    return 1 + choice_load * (n_services - 1)
+
+
+def take_probabilities(attractions: ArrayLike, choice_load: float) -> NDArray[np.float64]:
+    """Probability that the user takes each service of one list; they sum to less than 1.
+
+    Parameters
+    ----------
+    attractions : array-like of shape (n_services_shown,)
+        Of the services shown; an empty list gives an empty answer.
+
+    Examples
+    --------
+    >>> take_probabilities([1.0, 1.0], choice_load=0.0).round(4).tolist()
+    [0.3333, 0.3333]
+    >>> take_probabilities([1.0, 1.0], choice_load=2.0).tolist()
+    [0.2, 0.2]
+    """
+    shown = np.asarray(attractions, dtype=np.float64)
+    return shown / (choice_effort(len(shown), choice_load) + shown.sum())
