@@ -1,0 +1,224 @@
+"""The history of some users: the sorted logs that their profiles are computed from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from features.asof import DAY_US, At, Floats, Ints, Log
+from features.encoding import Encoding
+from features.known import EVENT_KINDS, OTHER, Known
+from features.logs import event_log, feedback_log, offer_log, order_log, take_log, use_log
+from features.tables import Tables
+from features.user_rows import UserRows
+
+_KIND_NAMES = np.array([*EVENT_KINDS, "other"], object)
+_KIND_OF = {name: kind for kind, name in enumerate(EVENT_KINDS)}
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Logs of users, who are numbered from 0 in the order of `user_ids`."""
+
+    encoding: Encoding
+    user_ids: tuple[str, ...]
+    joined_at_us: Ints  # (n_users,)
+    attributes: Floats  # (n_users, n_attributes)
+    orders: Log
+    events: Log
+    uses: Log
+    offers: Log
+    takes: Log
+    feedback: Log
+
+    @classmethod
+    def of(cls, tables: Tables, layout: Encoding, uptake_days: int) -> Self:
+        """The history of all users, numbered as in the table `users`.
+
+        A use within `uptake_days` after its service was shown takes the offer.
+        """
+        users, orders, events = tables.users, tables.orders, tables.events
+        exposures, feedback = tables.exposures, tables.feedback
+        index, n_users = pd.Index(users["user_id"]), len(users)
+        return cls.from_logs(
+            layout,
+            uptake_days,
+            user_ids=tuple(users["user_id"]),
+            joined_at_us=_us(users["joined_at"]),
+            attributes=layout.encode_users(users),
+            orders=order_log(
+                _positions(index, orders),
+                _us(orders["ordered_at"]),
+                n_users,
+                amount_cents=orders["amount_cents"].to_numpy(np.int64),
+                margin_cents=orders["margin_cents"].to_numpy(np.int64),
+            ),
+            events=event_log(
+                _positions(index, events),
+                _us(events["at"]),
+                n_users,
+                layout.n_services,
+                kind=_kinds(events["event"]),
+                service=layout.encode_services(events["service_id"]),
+                value=events["value"].to_numpy(np.float64),
+            ),
+            offers=offer_log(
+                _positions(index, exposures),
+                _us(exposures["shown_at"]),
+                n_users,
+                layout.n_services,
+                service=layout.encode_services(exposures["service_id"]),
+            ),
+            feedback=feedback_log(
+                _positions(index, feedback),
+                _us(feedback["at"]),
+                n_users,
+                nps=feedback["nps"].to_numpy(np.int64),
+                service=layout.encode_services(feedback["service_id"]),
+            ),
+        )
+
+    @classmethod
+    def of_one(cls, rows: UserRows, layout: Encoding, uptake_days: int) -> Self:
+        """The history of one user, number 0. Profiles from it equal those among all users bit for bit."""
+        attributes = [part.encode_one(rows.attributes.get(part.name)) for part in layout.attributes]
+        return cls.from_logs(
+            layout,
+            uptake_days,
+            user_ids=("",),
+            joined_at_us=np.array([rows.joined_at_us], np.int64),
+            attributes=np.array([attributes], np.float64),
+            orders=order_log(
+                _nobody_else(rows.order_at_us),
+                rows.order_at_us,
+                1,
+                amount_cents=rows.order_amount_cents,
+                margin_cents=rows.order_margin_cents,
+            ),
+            events=event_log(
+                _nobody_else(rows.event_at_us),
+                rows.event_at_us,
+                1,
+                layout.n_services,
+                kind=_codes(rows.event, _KIND_OF, OTHER),
+                service=_codes(rows.event_service, layout.position_of),
+                value=rows.event_value,
+            ),
+            offers=offer_log(
+                _nobody_else(rows.exposure_at_us),
+                rows.exposure_at_us,
+                1,
+                layout.n_services,
+                service=_codes(rows.exposure_service, layout.position_of),
+            ),
+            feedback=feedback_log(
+                _nobody_else(rows.feedback_at_us),
+                rows.feedback_at_us,
+                1,
+                nps=rows.feedback_nps,
+                service=_codes(rows.feedback_service, layout.position_of),
+            ),
+        )
+
+    @classmethod
+    def from_logs(
+        cls,
+        layout: Encoding,
+        uptake_days: int,
+        *,
+        user_ids: tuple[str, ...],
+        joined_at_us: Ints,
+        attributes: Floats,
+        orders: Log,
+        events: Log,
+        offers: Log,
+        feedback: Log,
+    ) -> Self:
+        """The history over logs that were made already; uses and takes follow from them."""
+        uses = use_log(events)
+        takes = take_log(uses, offers, uptake_days * DAY_US)
+        return cls(layout, user_ids, joined_at_us, attributes, orders, events, uses, offers, takes, feedback)
+
+    @cached_property
+    def user_position(self) -> dict[str, int]:
+        """The number of each user_id."""
+        return {user_id: position for position, user_id in enumerate(self.user_ids)}
+
+    def known(self, user: ArrayLike, as_of_us: ArrayLike) -> Known:
+        """What was known of each user, by number, strictly before each time."""
+        user, as_of_us = np.asarray(user, np.int64), np.asarray(as_of_us, np.int64)
+        return Known(
+            as_of_us=as_of_us,
+            joined_at_us=self.joined_at_us[user],
+            attributes=self.attributes[user],
+            category_of=self.encoding.category_of,
+            orders=At(self.orders, user, as_of_us),
+            events=At(self.events, user, as_of_us),
+            uses=At(self.uses, user, as_of_us),
+            offers=At(self.offers, user, as_of_us),
+            takes=At(self.takes, user, as_of_us),
+            feedback=At(self.feedback, user, as_of_us),
+        )
+
+    def rows_of(self, user_id: str) -> UserRows:
+        """All rows of one user; an event of the shop's own name is called ``other``, an unknown service "".
+
+        Raises
+        ------
+        LookupError
+            Where the user is not in this history.
+        """
+        if user_id not in self.user_position:
+            raise LookupError(
+                f"user_id must be one of the {len(self.user_ids)} users of this history, got {user_id!r}. "
+                "For a user never seen take UserRows.unknown."
+            )
+        user = self.user_position[user_id]
+        orders, events, offers, feedback = (
+            log.rows_of(user) for log in (self.orders, self.events, self.offers, self.feedback)
+        )
+        service_name = np.array([*self.encoding.service_ids, ""], object)  # -1 is the last
+        return UserRows(
+            joined_at_us=int(self.joined_at_us[user]),
+            attributes={
+                part.name: part.decode(code)
+                for part, code in zip(self.encoding.attributes, self.attributes[user])
+            },
+            order_at_us=self.orders.at_us[orders],
+            order_amount_cents=self.orders.columns["amount_cents"][orders],
+            order_margin_cents=self.orders.columns["margin_cents"][orders],
+            event_at_us=self.events.at_us[events],
+            event=_KIND_NAMES[self.events.columns["kind"][events]],
+            event_service=service_name[self.events.columns["service"][events]],
+            event_value=self.events.columns["value"][events],
+            exposure_at_us=self.offers.at_us[offers],
+            exposure_service=service_name[self.offers.columns["service"][offers]],
+            feedback_at_us=self.feedback.at_us[feedback],
+            feedback_nps=self.feedback.columns["nps"][feedback],
+            feedback_service=service_name[self.feedback.columns["service"][feedback]],
+        )
+
+
+def _us(times: pd.Series) -> Ints:
+    return times.to_numpy("datetime64[us]").astype(np.int64)
+
+
+def _positions(users: pd.Index, rows: pd.DataFrame) -> NDArray[np.int32]:
+    return users.get_indexer(pd.Index(rows["user_id"])).astype(np.int32)
+
+
+def _kinds(events: pd.Series) -> NDArray[np.int8]:
+    kinds = pd.Index(EVENT_KINDS, dtype="str").get_indexer(pd.Index(events))
+    return np.where(kinds < 0, OTHER, kinds).astype(np.int8)
+
+
+def _nobody_else(at_us: Ints) -> NDArray[np.int32]:
+    return np.zeros(len(at_us), np.int32)
+
+
+def _codes(names: NDArray, code_of: Mapping[str, int], otherwise: int = -1) -> NDArray[np.int16]:
+    return np.array([code_of.get(name, otherwise) for name in names], np.int16)
