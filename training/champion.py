@@ -1,0 +1,81 @@
+"""Which bundle is served: `champion`, a link that moves by one rename and remembers its predecessors.
+
+    var/bundles/<hash>/          the bundles
+    var/champions/0001 …         a link to each champion there was, in order
+    var/champion                 a link to the one of them that is served
+
+Promotion adds a step and moves `champion` up to it, rollback moves it one step down. Whatever moment the
+machine stops, `champion` names the old bundle or the new one, whole.
+"""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+from training.bundle_files import BundleError, check_seal, copy_sealed, sync
+
+
+def read_champion(var: Path) -> Path:
+    """The folder of the bundle that is served; read it with `read_bundle`.
+
+    Raises
+    ------
+    BundleError
+        If there is none yet.
+    """
+    if not (var / "champion").is_symlink():
+        raise BundleError(
+            f"there is no champion at {var / 'champion'}. "
+            "Train and promote first: perkwise train DATA; perkwise promote RUN."
+        )
+    return (var / "champion").resolve()
+
+
+def install_champion(folder: Path, var: Path) -> Path:
+    """Serve a copy of this bundle from now on; returns the copy.
+
+    The files are checked, the models are not: `training.bundle.set_champion` tries them first.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is not as it was written; the champion stays who it was.
+    """
+    bundle = copy_sealed(folder, var / "bundles")
+    step = _step(var)
+    if step == 0 or read_champion(var) != bundle.resolve():
+        _link(var / "champions" / f"{step + 1:04d}", f"../bundles/{bundle.name}")
+        _link(var / "champion", f"champions/{step + 1:04d}")
+    return bundle
+
+
+def rollback_champion(var: Path) -> Path:
+    """Serve the champion before this one again, byte for byte; returns its folder.
+
+    Raises
+    ------
+    BundleError
+        If there is no earlier champion, or its bundle is not as it was written; then nothing changes.
+    """
+    read_champion(var)
+    step = _step(var)
+    if step == 1:
+        raise BundleError(f"there is no champion before the first one ({read_champion(var).name}).")
+    previous = (var / "champions" / f"{step - 1:04d}").resolve()
+    check_seal(previous)
+    _link(var / "champion", f"champions/{step - 1:04d}")
+    return previous
+
+
+def _step(var: Path) -> int:
+    """Where on the ladder the champion stands; 0: there is none yet."""
+    return int(Path(os.readlink(var / "champion")).name) if (var / "champion").is_symlink() else 0
+
+
+def _link(link: Path, target: str) -> None:
+    """A symbolic link that replaces the one of this name, if any, by one rename."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}-{uuid4().hex}")
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    sync(link.parent)
