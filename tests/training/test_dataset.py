@@ -1,0 +1,146 @@
+"""Logged slates become rows whose profile ends before them and whose outcome begins with them."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from features.history import History
+from features.pipeline import Layout
+from features.tables import catalog_of, load_tables
+from offers.settings import MoneySettings, WindowSettings
+from training.dataset import NOTHING, SEVERAL, build_dataset, complete_until_us, read_slates
+from training.split import Split
+
+# Windows of 10 and 20 days from 1 March. Ann orders on day 0 (at the very time), 19 and 20; she uses the car
+# wash on day 9 and the lounge, which she was not offered, on day 2. Bob does nothing. Cid saw two services.
+TABLES = {
+    "users": """user_id,joined_at
+ann,2025-01-01T00:00:00Z
+bob,2025-01-01T00:00:00Z
+cid,2025-01-01T00:00:00Z
+""",
+    "services": "service_id,name,unit_cost,contact_cost\nwash,Car wash,4.00,0.50\nlounge,Lounge,9.00,0.00\n",
+    "orders": """order_id,user_id,ordered_at,amount,margin
+o1,ann,2025-03-01T12:00:00Z,10.00,3.00
+o2,ann,2025-03-20T12:00:00Z,20.00,6.00
+o3,ann,2025-03-21T12:00:00Z,40.00,12.00
+o4,bob,2025-02-28T12:00:00Z,99.00,50.00
+""",
+    "events": """event_id,user_id,event,at,service_id
+e1,ann,used,2025-03-10T12:00:00Z,wash
+e2,ann,used,2025-03-03T12:00:00Z,lounge
+e3,cid,used,2025-03-02T12:00:00Z,lounge
+""",
+    "exposures": """slate_id,user_id,shown_at,service_id,propensity,position,slate_propensity
+s1,ann,2025-03-01T12:00:00Z,wash,0.5,1,0.4
+s2,bob,2025-03-01T12:00:00Z,,0.2,1,0.2
+s3,cid,2025-03-02T12:00:00Z,wash,0.3,1,0.1
+s3,cid,2025-03-02T12:00:00Z,lounge,0.3,2,0.1
+s4,bob,2025-03-25T12:00:00Z,lounge,0.1,1,0.1
+""",
+}
+WINDOWS = WindowSettings(uptake_days=10, repurchase_days=20, complete_until="2025-03-22T12:00:00Z")
+
+
+def read(folder, windows=WINDOWS, tables=TABLES):
+    for name, text in tables.items():
+        (folder / f"{name}.csv").write_text(text)
+    loaded = load_tables(folder, MoneySettings(), now=datetime(2025, 4, 1, tzinfo=UTC))
+    assert loaded.quarantine.empty
+    layout = Layout.of(loaded)
+    history = History.of(loaded, layout, windows.uptake_days)
+    slates = read_slates(loaded, history)
+    until_us = complete_until_us(loaded, windows)
+    return build_dataset(slates, history, layout, catalog_of(loaded.services), windows, until_us)
+
+
+def test_a_row_a_slate_whose_windows_have_closed(tmp_path):
+    dataset = read(tmp_path)
+    assert dataset.catalog.ids == ("lounge", "wash")
+    assert dataset.service.tolist() == [1, NOTHING, SEVERAL]  # bob's s4 is still open
+    assert dataset.slate_propensity.tolist() == [0.4, 0.2, 0.1]
+
+
+def test_outcomes_count_from_the_exposure_to_strictly_before_the_windows_end(tmp_path):
+    dataset = read(tmp_path)
+    assert dataset.uptake.tolist() == [1, 0, 0]  # the lounge that ann used was not offered; lists have none
+    assert dataset.repurchase.tolist() == [1, 0, 0]
+    assert dataset.margin.tolist() == [9.0, 0.0, 0.0]  # o1 at the very time counts, o3 on day 20 does not
+
+
+def test_the_profile_ends_strictly_before_the_exposure(tmp_path):
+    dataset = read(tmp_path)
+    orders_before = dataset.X[:, dataset.columns.index("frequency_all")]
+    assert orders_before.tolist() == [0, 1, 0]
+
+
+def test_net_margin_subtracts_what_the_shown_service_cost(tmp_path):
+    assert read(tmp_path).net_margin().tolist() == [9.0 - 4.0 - 0.5, 0.0, 0.0]
+
+
+def test_a_cap_lowers_the_largest_margins_alone(tmp_path):
+    assert read(tmp_path).capped(5.0).margin.tolist() == [5.0, 0.0, 0.0]
+
+
+def test_a_use_at_the_end_of_the_window_is_no_uptake(tmp_path):
+    nine = WindowSettings(uptake_days=9, repurchase_days=20, complete_until=WINDOWS.complete_until)
+    assert read(tmp_path, nine).uptake.tolist() == [0, 0, 0]
+
+
+def test_propensities_of_lists_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="propensities are those of single offers"):
+        read(tmp_path).propensities(seed=0)
+    assert SEVERAL not in read(tmp_path).single().service
+
+
+def test_a_log_without_closed_windows_says_what_to_do(tmp_path):
+    early = WindowSettings(uptake_days=10, repurchase_days=20, complete_until="2025-03-05T00:00:00Z")
+    with pytest.raises(ValueError, match="found none: the windows are 10 and 20 days long"):
+        read(tmp_path, early)
+
+
+def test_a_log_without_exposures_says_what_to_do(tmp_path):
+    header = TABLES["exposures"].splitlines()[0] + "\n"
+    with pytest.raises(ValueError, match="exposures must hold at least one row"):
+        read(tmp_path, tables={**TABLES, "exposures": header})
+
+
+def many_exposures(tmp_path, days):
+    """One user a row, each shown nothing on one of the days after 1 March."""
+    users, exposures = [TABLES["users"].splitlines()[0]], [TABLES["exposures"].splitlines()[0]]
+    for row, day in enumerate(days):
+        users.append(f"u{row},2025-01-01T00:00:00Z")
+        exposures.append(f"s{row},u{row},2025-03-{1 + day:02d}T12:00:00Z,,0.5,1,0.5")
+    events, orders = (TABLES[name].splitlines()[0] + "\n" for name in ("events", "orders"))
+    texts = {"users": "\n".join(users) + "\n", "exposures": "\n".join(exposures) + "\n"}
+    tables = {**TABLES, **texts, "events": events, "orders": orders}
+    windows = WindowSettings(uptake_days=2, repurchase_days=3, complete_until="2025-03-31T12:00:00Z")
+    return read(tmp_path, windows, tables)
+
+
+def test_a_split_by_time_leaves_a_window_between_training_and_held_out_rows(tmp_path):
+    dataset = many_exposures(tmp_path, days=range(20))
+    split = Split.of(dataset, test_share=0.25)
+    train, test = split.apply(dataset, user_ids=[f"u{row}" for row in range(20)])
+    assert split.by == "time"
+    assert test.user.tolist() == [15, 16, 17, 18, 19]
+    assert train.user.tolist() == list(range(13))  # days 13 and 14 were still open on day 15
+
+
+def test_one_campaign_is_split_by_user_whatever_their_order(tmp_path):
+    dataset = many_exposures(tmp_path, days=[0] * 200)
+    split = Split.of(dataset, test_share=0.25)
+    ids = [f"u{row}" for row in range(200)]
+    train, test = split.apply(dataset, ids)
+    assert split.by == "user"
+    assert len(train) + len(test) == 200 and 30 <= len(test) <= 70
+    _, backwards = split.apply(dataset, ids[::-1])
+    assert {ids[user] for user in test.user} == {ids[::-1][user] for user in backwards.user}
+
+
+def test_a_split_without_held_out_rows_says_so(tmp_path):
+    dataset = many_exposures(tmp_path, days=range(20))
+    later = Split("time", 0.25, int(np.datetime64("2026-01-01", "us").astype(int)))
+    with pytest.raises(ValueError, match="held-out exposures must be there from 2026-01-01"):
+        later.apply(dataset, [f"u{row}" for row in range(20)])

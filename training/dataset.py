@@ -1,0 +1,220 @@
+"""Logged decisions as rows to learn from: the profile before, what was shown, what came after."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.asof import DAY_US, Ints, Log
+from features.history import History
+from features.pipeline import Layout, compute
+from features.tables import Tables
+from offers.catalog import Catalog
+from offers.settings import WindowSettings
+from offers.types import Progress
+from training.propensity import full_propensities
+
+NOTHING = -1  # service code of a randomised nothing
+SEVERAL = -2  # service code of a list of more than one service
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One row for each logged slate whose outcome windows have closed, in order of time.
+
+    Attributes
+    ----------
+    X : float32 array of shape (n, p)
+        Profiles strictly before `shown_at_us`, in the order of `columns`.
+    service : int16 array of shape (n,)
+        Catalogue position, `NOTHING` or `SEVERAL`.
+    slate_propensity : array of shape (n,)
+        Logged probability of exactly the list that was shown.
+    uptake : array of shape (n,)
+        1 where the shown service was used within the window, else 0; 0 for nothing and for lists.
+    repurchase : array of shape (n,)
+        1 where the user ordered within the window, else 0.
+    margin : array of shape (n,)
+        Margin of the orders in the window, currency units, before the costs of the service.
+    user : int array of shape (n,)
+        Position of the user in the `users` table.
+    shown_at_us : int64 array of shape (n,)
+        Microseconds since 1970, UTC.
+    """
+
+    X: NDArray[np.float32]
+    service: NDArray[np.int16]
+    slate_propensity: NDArray[np.float64]
+    uptake: NDArray[np.float64]
+    repurchase: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    user: NDArray[np.int64]
+    shown_at_us: NDArray[np.int64]
+    columns: tuple[str, ...]
+    categorical: tuple[int, ...]
+    catalog: Catalog
+    windows: WindowSettings
+
+    def __len__(self) -> int:
+        return len(self.service)
+
+    def take(self, rows: NDArray) -> "Dataset":
+        """The rows of a mask or of positions."""
+        arrays = {part.name: getattr(self, part.name) for part in fields(self)}
+        return replace(
+            self, **{name: value[rows] for name, value in arrays.items() if isinstance(value, np.ndarray)}
+        )
+
+    def single(self) -> "Dataset":
+        """The rows on which one service or nothing was shown."""
+        return self.take(self.service != SEVERAL)
+
+    def net_margin(self) -> NDArray[np.float64]:
+        """Margin less what the shown service cost, currency units, shape (n,)."""
+        shown = self.service >= 0
+        position = np.where(shown, self.service, 0)
+        cost = self.uptake * self.catalog.unit_cost[position] + self.catalog.contact_cost[position]
+        return self.margin - np.where(shown, cost, 0.0)
+
+    def capped(self, margin_cap: float) -> "Dataset":
+        """The same rows with no margin above `margin_cap`."""
+        return replace(self, margin=np.minimum(self.margin, margin_cap))
+
+    def propensities(self, seed: int) -> NDArray[np.float64]:
+        """Probability of nothing and of each service on single rows, shape (n, n_services + 1).
+
+        The log knows only the probability of what it showed; the others are learned from the rows
+        on which they were shown. Rows sum to 1: they are conditional on a list of at most one.
+        """
+        if (self.service == SEVERAL).any():
+            raise ValueError("propensities are those of single offers; take `single()` first.")
+        return full_propensities(self.X, self.service, self.slate_propensity, len(self.catalog), seed)
+
+
+def read_slates(tables: Tables, history: History) -> pd.DataFrame:
+    """The log with one row a slate: user, shown_at_us, service and slate_propensity.
+
+    Raises
+    ------
+    ValueError
+        Where nothing was logged.
+    """
+    exposures = tables.exposures
+    if exposures.empty:
+        raise ValueError(
+            "exposures must hold at least one row to learn from, found none. "
+            "Log what is shown (and, to some at random, not shown) first: the README has the table."
+        )
+    position_of = {**history.encoding.position_of, "": NOTHING}
+    rows = pd.DataFrame(
+        {
+            "slate_id": exposures["slate_id"],
+            "user": exposures["user_id"].map(history.user_position),
+            "shown_at_us": at_us(exposures["shown_at"]),
+            "service": exposures["service_id"].map(position_of),
+            "slate_propensity": exposures["slate_propensity"],
+        }
+    )
+    alone = ~rows["slate_id"].duplicated(keep=False)
+    rows["service"] = rows["service"].where(alone, SEVERAL)
+    slates = rows.drop_duplicates("slate_id").drop(columns="slate_id")
+    return slates.astype({"user": "int64", "service": "int16"})
+
+
+def build_dataset(
+    slates: pd.DataFrame,
+    history: History,
+    layout: Layout,
+    catalog: Catalog,
+    windows: WindowSettings,
+    until_us: int,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Every slate with closed windows, joined to the profile before it and the outcome after it.
+
+    Parameters
+    ----------
+    slates : frame
+        As `read_slates` gives it.
+    until_us : int
+        The tables are complete up to this time (`complete_until_us`).
+
+    Raises
+    ------
+    ValueError
+        Where no window has closed.
+    """
+    longest_us = max(windows.uptake_days, windows.repurchase_days) * DAY_US
+    closed = slates["shown_at_us"].to_numpy() + longest_us <= until_us
+    if not closed.any():
+        raise ValueError(
+            f"exposures must have outcome windows that closed before {_iso(until_us)}, found none: "
+            f"the windows are {windows.uptake_days} and {windows.repurchase_days} days long and the first "
+            f"exposure was on {_iso(slates['shown_at_us'].min())}. "
+            "Shorten [windows] or set windows.complete_until."
+        )
+    slates = slates[closed].sort_values(["shown_at_us", "user"], kind="stable")
+    user, service = slates["user"].to_numpy(), slates["service"].to_numpy()
+    shown_at_us = slates["shown_at_us"].to_numpy()
+    n_orders, margin_cents = _orders_after(history, user, shown_at_us, windows.repurchase_days)
+    n_uses = _uses_after(history, user, service, shown_at_us, windows.uptake_days)
+    return Dataset(
+        X=compute(history, layout, user, shown_at_us, progress),
+        service=service,
+        slate_propensity=slates["slate_propensity"].to_numpy(np.float64),
+        uptake=(n_uses > 0).astype(np.float64),
+        repurchase=(n_orders > 0).astype(np.float64),
+        margin=margin_cents / 100,
+        user=user,
+        shown_at_us=shown_at_us,
+        columns=layout.columns,
+        categorical=layout.categorical,
+        catalog=catalog,
+        windows=windows,
+    )
+
+
+def complete_until_us(tables: Tables, windows: WindowSettings) -> int:
+    """The time up to which the tables tell everything, microseconds since 1970."""
+    if windows.complete_until:
+        return int(pd.Timestamp(windows.complete_until).tz_convert("UTC").as_unit("us").value)
+    times = [
+        tables.orders["ordered_at"],
+        tables.events["at"],
+        tables.exposures["shown_at"],
+        tables.feedback["at"],
+    ]
+    return int(max(at_us(column).max() for column in times if len(column)))
+
+
+def at_us(times: pd.Series) -> NDArray[np.int64]:
+    """Microseconds since 1970 of a column of UTC times."""
+    return times.to_numpy("datetime64[us]").astype(np.int64)
+
+
+def _orders_after(history: History, user: Ints, shown_at_us: Ints, days: int) -> tuple[Ints, Ints]:
+    """How many orders fall into the window that opens with the exposure, and their margin in cents."""
+    begin = history.orders.rows_before(user, shown_at_us)
+    end = history.orders.rows_before(user, shown_at_us + days * DAY_US)
+    margin = history.orders.total("margin_cents")
+    return end - begin, margin[end] - margin[begin]
+
+
+def _uses_after(history: History, user: Ints, service: NDArray, shown_at_us: Ints, days: int) -> Ints:
+    """Uses of the shown service within the window that opens with the exposure; 0 for other rows."""
+    n_services = history.encoding.n_services
+    uses = history.uses.only(history.uses.columns["service"] >= 0)
+    pairs = Log(  # of a user and a service, so that one search counts the uses of that service alone
+        uses.user.astype(np.int64) * n_services + uses.columns["service"],
+        uses.at_us,
+        history.orders.n_users * n_services,
+    )
+    alone = service >= 0
+    pair = np.where(alone, user * n_services + service, 0)
+    n_uses = pairs.rows_before(pair, shown_at_us + days * DAY_US) - pairs.rows_before(pair, shown_at_us)
+    return np.where(alone, n_uses, 0)
+
+
+def _iso(us: int) -> str:
+    return pd.Timestamp(us, unit="us", tz="UTC").isoformat(timespec="minutes")
