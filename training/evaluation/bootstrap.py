@@ -1,0 +1,121 @@
+"""Intervals by resampling whole users, all figures on the same replicates so that differences are paired."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_REPLICATES_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, replicates: Floats, level: float) -> "Interval":
+        """Percentile interval: the middle `level` of the replicates. Undefined replicates are left out.
+
+        Examples
+        --------
+        >>> Interval.of(50, np.arange(101), 0.9)
+        Interval(value=50.0, low=5.0, high=95.0)
+        """
+        tail = round((1 - level) / 2, 12)
+        defined = replicates[np.isfinite(replicates)]
+        if not defined.size:
+            return cls(float(value), math.nan, math.nan)
+        low, high = np.quantile(defined, [tail, 1 - tail])
+        return cls(float(value), float(low), float(high))
+
+    def is_clear(self) -> bool:
+        """Is the sign known: does the interval leave 0 out?"""
+        return self.low > 0 or self.high < 0
+
+    def more_needed(self, n: int) -> int | None:
+        """About how many more rows, beside the `n` there are, until an effect of this size would be clear.
+
+        n * ((half width / |value|)^2 - 1), because a width shrinks with the root of n; rounded up to two
+        digits. None where it is clear already, or so near 0 that no realistic log would tell (over a
+        thousand times n).
+
+        Examples
+        --------
+        >>> Interval(0.5, -0.5, 1.5).more_needed(1000)
+        3000
+        """
+        if self.is_clear():
+            return None
+        half = (self.high - self.low) / 2
+        if not abs(self.value) * math.sqrt(1001) > half:
+            return None
+        return round_up(max(n * ((half / self.value) ** 2 - 1), 1))
+
+
+def round_up(number: float, digits: int = 2) -> int:
+    """The next whole number with at most `digits` digits that are not 0.
+
+    Examples
+    --------
+    >>> round_up(3014)
+    3100
+    """
+    whole = math.ceil(number - 1e-9)
+    unit = 10 ** max(len(str(whole)) - digits, 0)
+    return -(-whole // unit) * unit
+
+
+class UserBootstrap:
+    """Replicates of a log in which whole users are drawn with replacement.
+
+    Rows of one user are alike, so rows drawn one by one would give intervals that are too narrow.
+
+    Parameters
+    ----------
+    user : int array of shape (n,)
+        Whose row it is.
+    rng : numpy Generator
+    n_replicates : int
+        Replicates; the counts take one byte a user and replicate.
+
+    References
+    ----------
+    Field and Welsh (2007), Bootstrapping clustered data.
+    """
+
+    def __init__(self, user: NDArray, rng: np.random.Generator, n_replicates: int = 1000) -> None:
+        users, self._user = np.unique(user, return_inverse=True)
+        self.n_users = len(users)
+        if self.n_users < 2:
+            raise ValueError(f"user must name at least two users to resample, got {self.n_users}.")
+        self._counts = np.empty((n_replicates, self.n_users), np.uint8)
+        for replicate in self._counts:
+            drawn = rng.integers(0, self.n_users, self.n_users)
+            replicate[:] = np.bincount(drawn, minlength=self.n_users)
+
+    def sums(self, columns: Floats, rows: NDArray | None = None) -> Floats:
+        """Column sums in every replicate, shape (n_replicates, k).
+
+        Parameters
+        ----------
+        columns : array of shape (n, k)
+            One row each of the log, or each of `rows`.
+        rows : positions of shape (n,), optional
+            Which rows of the log the columns hold. Default: all.
+        """
+        user = self._user if rows is None else self._user[rows]
+        order = np.argsort(user, kind="stable")
+        present, first = np.unique(user[order], return_index=True)
+        by_user = np.add.reduceat(columns[order], first, axis=0)
+        counts = self._counts[:, present]
+        starts = range(0, len(counts), _REPLICATES_AT_ONCE)
+        return np.concatenate(
+            [counts[start : start + _REPLICATES_AT_ONCE].astype(float) @ by_user for start in starts]
+        )

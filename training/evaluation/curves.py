@@ -1,0 +1,287 @@
+"""Curves over users ranked by a prediction: Qini, uplift, uplift by decile, calibration of uptake."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def qini_curve(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Incremental outcome won by treating the users ranked highest.
+
+    Parameters
+    ----------
+    outcome : array-like of shape (n_exposures,)
+        1 where the user took the service up (or bought again), else 0; or money.
+    uplift : array-like of shape (n_exposures,)
+        Predicted uplift; only its order matters.
+    treated : array-like of shape (n_exposures,)
+        1 where the offer was shown, 0 in the holdout. Assignment must be random, given the weights.
+    weights : array-like of shape (n_exposures,), optional
+        Positive; 1 / propensity where the assignment was random but unequal. Default: 1 each.
+
+    Returns
+    -------
+    targeted : ndarray of shape (n_points,)
+        Number (weight) of users targeted, rising from 0. Tied users enter together.
+    gain : ndarray of shape (n_points,)
+        Outcome among the treated minus that of the holdout, scaled to the treated count:
+        Y_t(k) - Y_c(k) * N_t(k) / N_c(k), sums over the k users ranked highest. While no holdout user
+        is among them the second term is 0.
+
+    References
+    ----------
+    Radcliffe (2007), Using control groups to target on predicted lift.
+
+    Examples
+    --------
+    >>> targeted, gain = qini_curve([1, 0, 1, 0], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])
+    >>> gain.tolist()
+    [0.0, 1.0, 0.0]
+    """
+    sums = _tied_sums(outcome, uplift, treated, weights)
+    return sums.targeted(), sums.qini_gain()
+
+
+def qini(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """Area between the Qini curve and the straight line to its end (the random order).
+
+    Both axes are per user: the share targeted, from 0 to 1, and the gain divided by the number of
+    treated. The unit is that of the outcome per user; it is not normalised by a perfect curve, which
+    money has none of. 0 for a random order, negative for one that is worse.
+
+    Examples
+    --------
+    >>> qini([1, 0, 1, 0], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])
+    0.25
+    """
+    return float(_tied_sums(outcome, uplift, treated, weights).qini())
+
+
+def uplift_curve(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Share targeted, and the uplift of those targeted per user of the whole: share * (mean_t - mean_c).
+
+    While one arm has no user among the targeted its mean is unknown and the gain stays 0.
+
+    References
+    ----------
+    Gutierrez and Gérardy (2017), Causal inference and uplift modelling: a review of the literature.
+
+    Examples
+    --------
+    >>> share, gain = uplift_curve([1, 0, 1, 0], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])
+    >>> gain.tolist()
+    [0.0, 0.5, 0.0]
+    """
+    sums = _tied_sums(outcome, uplift, treated, weights)
+    return sums.share(), sums.uplift_gain()
+
+
+def auuc(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """Area under the uplift curve, in the outcome's unit per user; not normalised.
+
+    A random order has half the average uplift, so it is to be read beside the average uplift.
+
+    Examples
+    --------
+    >>> auuc([1, 0, 1, 0], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])
+    0.25
+    """
+    share, gain = uplift_curve(outcome, uplift, treated, weights)
+    return float(np.trapezoid(gain, share))
+
+
+def uplift_by_decile(effect: ArrayLike, uplift: ArrayLike, n_bins: int = 10) -> tuple[Floats, Floats]:
+    """Mean predicted and mean realised uplift in equal bins of the prediction, highest bin first.
+
+    Parameters
+    ----------
+    effect : array-like of shape (n,)
+        An unbiased signal of each row's uplift, such as the doubly robust one of `effect_of_offer`.
+    uplift : array-like of shape (n,)
+        Predicted uplift. Ties share a bin, so there may be fewer than `n_bins`.
+
+    Examples
+    --------
+    >>> predicted, realised = uplift_by_decile([3, 1, 0, 0], [0.9, 0.7, 0.2, 0.0], n_bins=2)
+    >>> realised.tolist()
+    [2.0, 0.0]
+    """
+    group = rank_groups(uplift, n_bins)
+    n = np.bincount(group)
+    return (
+        np.bincount(group, np.asarray(uplift, float)) / n,
+        np.bincount(group, np.asarray(effect, float)) / n,
+    )
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted probability and observed rate in bins of equal count, lowest first."""
+
+    n: NDArray[np.int64]
+    predicted: Floats
+    observed: Floats
+
+    def error(self) -> float:
+        """Expected calibration error: the mean gap between predicted and observed, weighted by count."""
+        return float(np.average(np.abs(self.predicted - self.observed), weights=self.n))
+
+    def chance(self) -> float:
+        """The error that perfectly calibrated predictions would show at this size, by chance alone."""
+        gap = np.sqrt(2 / np.pi * self.predicted * (1 - self.predicted) / self.n)
+        return float(np.average(gap, weights=self.n))
+
+
+def reliability(taken: ArrayLike, predicted: ArrayLike, n_bins: int = 10) -> Reliability:
+    """How often was taken up what was predicted, in `n_bins` bins of equal count; ties share a bin."""
+    taken, predicted = np.asarray(taken, float), np.asarray(predicted, float)
+    if taken.shape != predicted.shape or not taken.size:
+        raise ValueError(
+            f"taken and predicted must be equally long and not empty, "
+            f"got {taken.shape} and {predicted.shape}."
+        )
+    if predicted.min() < 0 or predicted.max() > 1:
+        raise ValueError(f"predicted must be probabilities, got {predicted.min():g} to {predicted.max():g}.")
+    group = rank_groups(-predicted, n_bins)
+    n = np.bincount(group)
+    return Reliability(n, np.bincount(group, predicted) / n, np.bincount(group, taken) / n)
+
+
+def expected_calibration_error(taken: ArrayLike, predicted: ArrayLike, n_bins: int = 10) -> float:
+    """Mean absolute gap between predicted probability and observed rate over bins of equal count.
+
+    Sum over bins of n_b / n * |mean predicted - mean taken|; 0 is perfect. Small samples show an error
+    even when perfectly calibrated: `Reliability.chance` says how much.
+
+    References
+    ----------
+    Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning.
+
+    Examples
+    --------
+    >>> expected_calibration_error([1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25])
+    0.0
+    """
+    return reliability(taken, predicted, n_bins).error()
+
+
+@dataclass(frozen=True)
+class ArmSums:
+    """Rows and outcome of both arms by group of the ranking, best group first along the last axis.
+
+    Leading axes may hold bootstrap replicates; every figure then has one value a replicate.
+    """
+
+    n_treated: Floats
+    y_treated: Floats
+    n_holdout: Floats
+    y_holdout: Floats
+
+    def targeted(self) -> Floats:
+        """Weight of the users targeted after each group, from 0."""
+        return _cumulated(self.n_treated + self.n_holdout)
+
+    def share(self) -> Floats:
+        targeted = self.targeted()
+        return targeted / targeted[..., -1:]
+
+    def qini_gain(self) -> Floats:
+        n_treated, n_holdout = _cumulated(self.n_treated), _cumulated(self.n_holdout)
+        return _cumulated(self.y_treated) - _cumulated(self.y_holdout) * _ratio(n_treated, n_holdout)
+
+    def qini(self) -> Floats:
+        share, gain = self.share(), self.qini_gain_per_user()
+        return np.trapezoid(gain, share) - gain[..., -1] / 2
+
+    def qini_gain_per_user(self) -> Floats:
+        return self.qini_gain() / self.n_treated.sum(axis=-1, keepdims=True)
+
+    def uplift_gain(self) -> Floats:
+        n_treated, n_holdout = _cumulated(self.n_treated), _cumulated(self.n_holdout)
+        means = _ratio(_cumulated(self.y_treated), n_treated), _ratio(_cumulated(self.y_holdout), n_holdout)
+        return np.where((n_treated > 0) & (n_holdout > 0), self.share() * (means[0] - means[1]), 0.0)
+
+
+def arm_columns(outcome: Floats, treated: NDArray[np.bool_], weights: Floats, group: NDArray) -> Floats:
+    """One row's part in each sum of `ArmSums`, shape (n, 4 * n_groups): sum over rows, then `arm_sums`."""
+    n_groups = int(group.max()) + 1
+    columns = np.zeros((len(group), 4, n_groups))
+    rows, arm = np.arange(len(group)), np.where(treated, 0, 2)
+    columns[rows, arm, group] = weights
+    columns[rows, arm + 1, group] = weights * outcome
+    return columns.reshape(len(group), 4 * n_groups)
+
+
+def arm_sums(summed: Floats) -> ArmSums:
+    """`ArmSums` from sums of `arm_columns`, shape (..., 4 * n_groups)."""
+    parts = summed.reshape(*summed.shape[:-1], 4, -1)
+    return ArmSums(parts[..., 0, :], parts[..., 1, :], parts[..., 2, :], parts[..., 3, :])
+
+
+def rank_groups(score: ArrayLike, n_groups: int) -> NDArray[np.int64]:
+    """At most `n_groups` groups of nearly equal count, 0 for the highest scores; ties share a group.
+
+    Examples
+    --------
+    >>> rank_groups([0.1, 0.9, 0.5, 0.5], 2).tolist()
+    [1, 0, 1, 1]
+    """
+    _, tied, n_tied = np.unique(-np.asarray(score, float), return_inverse=True, return_counts=True)
+    middle = np.cumsum(n_tied) - n_tied / 2
+    bins = np.minimum((middle / len(tied) * n_groups).astype(np.int64), n_groups - 1)
+    return np.unique(bins, return_inverse=True)[1][tied]
+
+
+def _tied_sums(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None
+) -> ArmSums:
+    y, score, arm = np.asarray(outcome, float), np.asarray(uplift, float), np.asarray(treated)
+    w = np.ones(y.shape) if weights is None else np.asarray(weights, float)
+    _check_rows(y, score, arm, w)
+    group = np.unique(-score, return_inverse=True)[1]
+    n_groups = int(group.max()) + 1
+    shown, withheld = w * (arm == 1), w * (arm == 0)
+    sums = [np.bincount(group, part, n_groups) for part in (shown, shown * y, withheld, withheld * y)]
+    return arm_sums(np.concatenate(sums).astype(float))
+
+
+def _check_rows(outcome: Floats, uplift: Floats, treated: NDArray, weights: Floats) -> None:
+    shapes = [part.shape for part in (outcome, uplift, treated, weights)]
+    if outcome.ndim != 1 or len(set(shapes)) > 1:
+        raise ValueError(
+            f"outcome, uplift, treated and weights must be one-dimensional and equally long, got {shapes}."
+        )
+    if sorted(np.unique(treated).tolist()) != [0, 1]:
+        raise ValueError(
+            f"treated must hold both 0 and 1, got {np.unique(treated).tolist()}. "
+            "Without a holdout there is nothing to compare with: check the split."
+        )
+    if not np.isfinite(outcome).all() or not np.isfinite(uplift).all():
+        raise ValueError(
+            f"outcome and uplift must be finite, got {np.sum(~np.isfinite(outcome))} outcomes and "
+            f"{np.sum(~np.isfinite(uplift))} uplifts that are not: leave those rows out."
+        )
+    if not (weights > 0).all():
+        raise ValueError(
+            f"weights must be positive, got {np.sum(~(weights > 0))} that are not: check the propensities."
+        )
+
+
+def _cumulated(sums: Floats) -> Floats:
+    start = np.zeros((*sums.shape[:-1], 1))
+    return np.concatenate([start, np.cumsum(sums, axis=-1)], axis=-1)
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom > 0)

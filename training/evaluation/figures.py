@@ -1,0 +1,167 @@
+"""The figures of a report, as plain frozen values; `Evaluation.to_json` is what other programs read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation.balance import Balance
+from training.evaluation.bootstrap import Interval
+from training.evaluation.curves import Reliability
+from training.evaluation.log_counts import LogCounts
+
+Floats = NDArray[np.float64]
+Outcome = Literal["margin", "repurchase"]
+
+PERKWISE = "perkwise"
+BASELINES = ("best_constant", "response", "popularity", "random", "nothing")
+_GAINS_IN_JSON = ("best_constant", "response", "random")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a reader must know of a report that the held-out rows do not tell."""
+
+    title: str  # of the data
+    n_train: int  # exposures the models learned from
+    log: LogCounts
+    dropped: Mapping[str, int]  # reason: exposures left out before the split
+    uptake_days: int
+    repurchase_days: int
+    margin_cap_quantile: float  # 1: no cap
+    margin_cap: float  # currency units; what that quantile was
+    propensities: Literal["logged", "estimated"]
+    bundle: str  # content hash of the models
+    data_hash: str
+    made_at: str
+    command: str  # repeats the report
+    version: str  # of Perkwise
+
+
+@dataclass(frozen=True)
+class PolicyFigures:
+    """The value of one policy by three estimators, and how much of the log speaks of it."""
+
+    doubly_robust: Interval
+    ips: Interval
+    snips: Interval
+    matched: float  # share of exposures on which the log showed what the policy may show
+    effective_n: float
+    largest_weight: float
+    n_offers: float  # offers an exposure: the probability of not showing nothing
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A Qini curve per user over the share targeted, with its band."""
+
+    share: Floats
+    gain: Floats
+    band_share: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Deciles:
+    """Predicted and realised uplift in equal bins of the prediction, highest first."""
+
+    predicted: Floats
+    realised: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class ServiceFigures:
+    """What the held-out rows say of one service; None where they are too few to say anything."""
+
+    service_id: str
+    name: str
+    n: int  # held-out exposures that offered it alone
+    n_nothing: int  # held-out exposures to compare with
+    chosen: float  # share of exposures at which Perkwise would offer it
+    uptake_rate: float | None = None
+    cost: float | None = None  # currency units an offer
+    reliability: Reliability | None = None  # of uptake
+    qini: Interval | None = None
+    auuc: float | None = None
+    curve: Curve | None = None
+    uplift: Interval | None = None  # outcome's unit an offer, before costs
+    deciles: Deciles | None = None
+    net: Interval | None = None  # uplift less cost; of margin only
+    roi: Interval | None = None  # (uplift in margin - cost) / cost; none without a cost
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "uptake_ece": self.reliability.error() if self.reliability else None,
+            "qini": self.qini.value if self.qini else None,
+            "qini_low": self.qini.low if self.qini else None,
+            "qini_high": self.qini.high if self.qini else None,
+            "auuc": self.auuc,
+            "uplift_mean": self.uplift.value if self.uplift else None,
+            "uplift_low": self.uplift.low if self.uplift else None,
+            "uplift_high": self.uplift.high if self.uplift else None,
+            "roi": self.roi.value if self.roi else None,
+        }
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """One arm of the held-out rows: nothing, one service, or lists of several."""
+
+    label: str
+    n: int
+    n_users: int
+    uptake_rate: float | None  # of what was shown; None for nothing and for lists
+    mean_outcome: float  # as it came, before costs; arms compare only where propensities are equal
+    propensity: tuple[float, float, float]  # smallest, median, largest
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every figure of an offline report on held-out exposures."""
+
+    outcome: Outcome
+    unit: str  # of one value: a currency, or "repurchases"
+    level: float
+    n_test: int
+    n_users: int
+    period: tuple[str, str]  # first and last day of the held-out rows
+    policies: Mapping[str, PolicyFigures]
+    gains: Mapping[str, Interval]  # Perkwise over each other policy, paired
+    best_constant: str  # the name of what it shows, mostly
+    services: tuple[ServiceFigures, ...]
+    arms: tuple[ArmFigures, ...]
+    reliability: Reliability | None  # of uptake, all services together
+    balance: Balance
+    notes: Notes
+    oracle_share: Mapping[str, float] | None  # of the oracle's gain over nothing; where the truth is known
+
+    def to_json(self, report: str | None = None) -> dict[str, Any]:
+        """The figures other programs read; `report` is the path of the page, if one was written."""
+        return {
+            "outcome": self.outcome,
+            "unit": self.unit,
+            "n_test": self.n_test,
+            "policies": {name: _policy_json(figures) for name, figures in self.policies.items()},
+            "gain": {f"over_{name}": _interval_json(self.gains[name]) for name in _GAINS_IN_JSON},
+            "services": {figures.service_id: figures.to_json() for figures in self.services},
+            "report": report,
+        }
+
+
+def _interval_json(interval: Interval) -> dict[str, float | None]:
+    return {
+        name: number if np.isfinite(number) else None
+        for name, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
+    }
+
+
+def _policy_json(figures: PolicyFigures) -> dict[str, Any]:
+    return {
+        **_interval_json(figures.doubly_robust),
+        "ips": _interval_json(figures.ips),
+        "snips": _interval_json(figures.snips),
+    }

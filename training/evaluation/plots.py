@@ -1,0 +1,113 @@
+"""The plots of a report as SVG text: no network, no fonts inside, the same bytes for the same figures."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from training.evaluation.curves import Reliability
+from training.evaluation.figures import Curve, Deciles
+
+ACCENT, BAND, MUTED, INK = "#0b6e74", "#0b6e74", "#8a9199", "#2b3137"
+
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, and set in the page's own font
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": "#c3c8cd",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+_SIZE = (3.5, 2.7)  # inches: readable at the width of a phone
+_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+def qini_plot(curve: Curve, unit: str, key: str) -> str:
+    """The Qini curve with its band, and the straight line of a random order."""
+    with _drawing(key, "share of customers targeted", f"extra {unit} a customer") as (ax, svg):
+        ax.fill_between(curve.band_share, curve.low, curve.high, color=BAND, alpha=0.16, lw=0)
+        ax.plot([0, 1], [0, curve.gain[-1]], color=MUTED, lw=1.2, ls=(0, (4, 3)))
+        ax.plot(curve.share, curve.gain, color=ACCENT, lw=1.8)
+        ax.axhline(0, color="#c3c8cd", lw=0.8, zorder=0)
+        ax.set_xlim(0, 1)
+        _percent(ax.xaxis)
+    return svg[0]
+
+
+def reliability_plot(bins: Reliability, key: str) -> str:
+    """Observed rate against predicted probability; the diagonal is perfect."""
+    with _drawing(key, "predicted chance of use", "observed") as (ax, svg):
+        top = 1.1 * max(bins.predicted.max(), bins.observed.max(), 0.01)
+        ax.plot([0, top], [0, top], color=MUTED, lw=1.2, ls=(0, (4, 3)))
+        noise = 1.96 * np.sqrt(np.maximum(bins.observed * (1 - bins.observed), 1e-9) / bins.n)
+        below = np.minimum(noise, bins.observed)
+        ax.errorbar(
+            bins.predicted, bins.observed, [below, noise], fmt="o", ms=4.5, color=ACCENT, elinewidth=1
+        )
+        ax.set_xlim(0, top)
+        ax.set_ylim(0, None)
+        _percent(ax.xaxis)
+        _percent(ax.yaxis)
+    return svg[0]
+
+
+def decile_plot(deciles: Deciles, unit: str, key: str) -> str:
+    """Realised uplift with its interval, and the predicted one, by tenth of the prediction."""
+    with _drawing(key, "tenth of customers, highest predicted first", f"extra {unit} an offer") as (ax, svg):
+        at = np.arange(1, len(deciles.predicted) + 1)
+        value = np.array([interval.value for interval in deciles.realised])
+        low = np.array([interval.low for interval in deciles.realised])
+        high = np.array([interval.high for interval in deciles.realised])
+        ax.axhline(0, color="#c3c8cd", lw=0.8, zorder=0)
+        around = np.maximum([value - low, high - value], 0)
+        ax.errorbar(at, value, around, fmt="o", ms=4.5, color=ACCENT, elinewidth=1)
+        ax.plot(at, deciles.predicted, color=MUTED, lw=1.2, ls=(0, (4, 3)), marker="_", ms=8)
+        ax.set_xticks(at)
+    return svg[0]
+
+
+@contextmanager
+def _drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[str]]]:
+    """Axes to draw on; the SVG is put into the list when the block ends. `key` makes its ids its own."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": key}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        canvas = FigureCanvasSVG(figure)
+        ax = figure.add_subplot()
+        ax.set_xlabel(x_label)
+        ax.set_ylabel(y_label)
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        done: list[str] = []
+        yield ax, done
+        buffer = io.StringIO()
+        canvas.print_svg(buffer, metadata=_NO_METADATA)
+        done.append(_inline(buffer.getvalue()))
+
+
+def _percent(axis: mpl.axis.Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def _inline(svg: str) -> str:
+    """Only what a page needs: no prologue, no fixed size, no namespaces, no ids that nothing refers to."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\s+(width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r"\n\s*", "\n", re.sub(r"<!--.*?-->", "", svg, flags=re.S))
+    return svg.replace("<svg ", '<svg class="plot" aria-hidden="true" ', 1).strip()

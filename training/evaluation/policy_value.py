@@ -1,0 +1,143 @@
+"""What a policy would have earned on logged exposures: IPS, SNIPS and doubly robust, one value a row.
+
+A policy is an array of shape (n, n_services + 1) of the probabilities of showing nothing (first) and
+each service; its rows sum to 1. `service` is the logged position: -1 nothing, -2 a list of several.
+A list of several never matches a policy of single offers: its weight is 0, so it stays in the mean and
+adds what the outcome model expects. Every estimate is a mean over the same rows, so the difference of
+two policies is the mean of the differences.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def match_weights(policy: Floats, service: NDArray, slate_propensity: Floats) -> Floats:
+    """Probability of what was logged under the policy, over that under the logging policy, shape (n,).
+
+    Raises
+    ------
+    ValueError
+        Where the policy's rows do not sum to 1, or a propensity lies outside (0, 1].
+
+    Examples
+    --------
+    >>> match_weights(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, -2]), np.array([0.25, 0.5])).tolist()
+    [2.0, 0.0]
+    """
+    _check_policy(policy, service)
+    if not ((slate_propensity > 0) & (slate_propensity <= 1)).all():
+        bad = int(np.sum(~((slate_propensity > 0) & (slate_propensity <= 1))))
+        raise ValueError(
+            f"slate_propensity must lie in (0, 1], got {bad} of {len(service)} that do not: "
+            "what was shown cannot have been impossible."
+        )
+    return logged_column(policy, service) / slate_propensity
+
+
+def ips(weights: Floats, value: Floats) -> Floats:
+    """Inverse propensity scoring: unbiased where the propensities are right; noisy. Mean it over rows.
+
+    References
+    ----------
+    Horvitz and Thompson (1952), A generalization of sampling without replacement.
+    """
+    return weights * value
+
+
+def snips(weights: Floats, value: Floats) -> Floats:
+    """Self-normalised IPS: weights divided by their mean, so that adding a constant to every value adds it.
+
+    Slightly biased in small samples. Where no logged row matches the policy it is nan.
+
+    References
+    ----------
+    Swaminathan and Joachims (2015), The self-normalized estimator for counterfactual learning.
+
+    Examples
+    --------
+    >>> snips(np.array([2.0, 0.0, 4.0]), np.array([1.0, 9.0, 2.5])).mean()
+    np.float64(2.0)
+    """
+    mean = weights.mean()
+    return weights * value / mean if mean > 0 else np.full(len(weights), np.nan)
+
+
+def doubly_robust(policy: Floats, weights: Floats, value: Floats, service: NDArray, q: Floats) -> Floats:
+    """What the model expects of the policy, corrected by the model's error on the rows that match.
+
+    Unbiased where either the propensities or the model `q` are right, and less noisy than IPS.
+
+    Parameters
+    ----------
+    policy, q : arrays of shape (n, n_services + 1)
+        The policy, and the expected value of showing nothing and each service, from models that have
+        not seen these rows.
+    weights, value, service : arrays of shape (n,)
+        `match_weights` of the policy, value of the logged row, logged position.
+
+    References
+    ----------
+    Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning.
+    """
+    return (policy * q).sum(axis=1) + weights * (value - logged_column(q, service))
+
+
+def effect_of_offer(
+    outcome: Floats, service: NDArray, slate_propensity: Floats, position: int, mu0: Floats, uplift: Floats
+) -> Floats:
+    """Doubly robust signal of the uplift of one service against nothing, shape (n,).
+
+    The doubly robust value of always offering it minus that of never offering anything; its mean over
+    any set of rows chosen without the outcome is an unbiased estimate of their average uplift.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Repurchase or margin, before the costs of the service.
+    position : int
+        Catalogue position of the service.
+    mu0, uplift : arrays of shape (n,)
+        Predicted outcome of nothing, and predicted uplift of the service.
+
+    References
+    ----------
+    Robins, Rotnitzky and Zhao (1994), Estimation of regression coefficients when some regressors are not
+    always observed.
+    """
+    weight = 1 / slate_propensity
+    offered = uplift + (service == position) * weight * (outcome - mu0 - uplift)
+    return offered - (service == -1) * weight * (outcome - mu0)
+
+
+def effective_sample_size(weights: Floats) -> float:
+    """How many equally weighted rows would be as noisy: (sum w)^2 / sum w^2; 0 where no row matches.
+
+    Examples
+    --------
+    >>> effective_sample_size(np.array([1.0, 1.0, 0.0]))
+    2.0
+    """
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def logged_column(per_service: Floats, service: NDArray) -> Floats:
+    """The entry of what was shown in an array of shape (n, n_services + 1); 0 for a list of several."""
+    shown = np.take_along_axis(per_service, np.maximum(service.astype(np.int64) + 1, 0)[:, None], axis=1)[
+        :, 0
+    ]
+    return np.where(service >= -1, shown, 0.0)
+
+
+def _check_policy(policy: Floats, service: NDArray) -> None:
+    if policy.ndim != 2 or len(policy) != len(service):
+        raise ValueError(f"policy must have one row an exposure ({len(service)}), got shape {policy.shape}.")
+    total = policy.sum(axis=1)
+    if (policy < 0).any() or not np.allclose(total, 1):
+        worst = int(np.argmax(np.abs(total - 1)))
+        raise ValueError(
+            f"policy must hold probabilities that sum to 1 in every row, got {total[worst]:g} in row {worst} "
+            f"and a smallest entry of {policy.min():g}."
+        )

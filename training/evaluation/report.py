@@ -1,0 +1,143 @@
+"""The report as one self-contained HTML page: it opens without a network and can be sent to somebody."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from training.evaluation import wording
+from training.evaluation.bootstrap import Interval
+from training.evaluation.figures import BASELINES, PERKWISE, Evaluation, ServiceFigures
+from training.evaluation.plots import decile_plot, qini_plot, reliability_plot
+
+_HERE = Path(__file__).parent
+_MARGIN = 2.0  # percent kept free at both ends of a scale, so that a dot at the end is whole
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Places numbers on a line from 0 to 100 percent."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    decimals: int
+
+    @classmethod
+    def around(cls, intervals: Iterable[Interval]) -> "Scale":
+        """A scale on which 0 and every interval can be seen."""
+        ends = [0.0]
+        for interval in intervals:
+            ends += [end for end in (interval.value, interval.low, interval.high) if abs(end) < float("inf")]
+        low, high = min(ends), max(ends)
+        if low == high:
+            high = low + 1.0
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
+        decimals = next((d for d in range(7) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 6)
+        return cls(low, high, tuple(ticks), decimals)
+
+    def at(self, number: float) -> str:
+        """Percent of the width, for an SVG attribute."""
+        share = (number - self.low) / (self.high - self.low)
+        return f"{_MARGIN + (100 - 2 * _MARGIN) * share:.2f}%"
+
+    def label(self, tick: float) -> str:
+        return wording.number(tick, self.decimals)
+
+
+def render(evaluation: Evaluation) -> str:
+    """The page, the same bytes for the same figures.
+
+    Every name in it is escaped; plots are inline SVG; it loads nothing.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": lambda n: f"{n:,}",
+        "percent": _percent,
+        "bounds": wording.bounds,
+        "estimate": wording.estimate,
+        "with_bounds": wording.with_bounds,
+        "number": wording.number,
+    }
+    return environment.get_template("report.html.j2").render(
+        e=evaluation,
+        notes=evaluation.notes,
+        css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        headline=wording.headline(evaluation),
+        names=_policy_names(evaluation),
+        policies=_by_value(evaluation),
+        policy_scale=Scale.around(figures.doubly_robust for figures in evaluation.policies.values()),
+        baselines=[name for name in _order(evaluation) if name != PERKWISE],
+        gain_scale=Scale.around(evaluation.gains.values()),
+        more_needed=wording.more_needed,
+        services=sorted(evaluation.services, key=_best_first),
+        service_scale=Scale.around(s.net or s.uplift for s in evaluation.services if s.uplift),
+        service_verdict=wording.service_verdict,
+        ranking_verdict=wording.ranking_verdict,
+        plots=_service_plots(evaluation),
+        uptake_plot=_pooled_plot(evaluation),
+        service_names=[service.name for service in evaluation.services],
+        total=_total(evaluation),
+    )
+
+
+def _percent(share: float | None, decimals: int = 1) -> str:
+    return "–" if share is None else f"{wording.number(100 * share, decimals)} %"
+
+
+def _policy_names(evaluation: Evaluation) -> dict[str, str]:
+    return {name: wording.POLICY_NAMES.get(name, name) for name in evaluation.policies}
+
+
+def _order(evaluation: Evaluation) -> list[str]:
+    known = [PERKWISE, *BASELINES]
+    return known + [name for name in evaluation.policies if name not in known]
+
+
+def _by_value(evaluation: Evaluation) -> list[str]:
+    return sorted(_order(evaluation), key=lambda name: -evaluation.policies[name].doubly_robust.value)
+
+
+def _best_first(service: ServiceFigures) -> tuple[bool, float]:
+    basis = service.net or service.uplift
+    return basis is None, -basis.value if basis else -service.n
+
+
+def _total(evaluation: Evaluation) -> Interval:
+    """The gain over the best constant on all held-out exposures together."""
+    gain, n = evaluation.gains["best_constant"], evaluation.n_test
+    return Interval(gain.value * n, gain.low * n, gain.high * n)
+
+
+def _service_plots(evaluation: Evaluation) -> Mapping[str, dict[str, Markup]]:
+    return {
+        service.service_id: _plots_of(service, evaluation.unit, f"s{position}")
+        for position, service in enumerate(evaluation.services)
+    }
+
+
+def _plots_of(service: ServiceFigures, unit: str, key: str) -> dict[str, Markup]:
+    plots = {}
+    if service.curve:
+        plots["qini"] = Markup(qini_plot(service.curve, unit, f"{key}-qini"))
+    if service.deciles:
+        plots["deciles"] = Markup(decile_plot(service.deciles, unit, f"{key}-deciles"))
+    if service.reliability:
+        plots["reliability"] = Markup(reliability_plot(service.reliability, f"{key}-uptake"))
+    return plots
+
+
+def _pooled_plot(evaluation: Evaluation) -> Markup | None:
+    if evaluation.reliability is None:
+        return None
+    return Markup(reliability_plot(evaluation.reliability, "all-uptake"))

@@ -1,0 +1,163 @@
+"""The figures of one service: calibration, Qini, average uplift, deciles, cost, return."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset import NOTHING, Dataset
+from training.evaluation.bootstrap import Interval, UserBootstrap
+from training.evaluation.curves import (
+    ArmSums,
+    Reliability,
+    arm_columns,
+    arm_sums,
+    auuc,
+    qini,
+    qini_curve,
+    rank_groups,
+    reliability,
+    uplift_by_decile,
+)
+from training.evaluation.figures import Curve, Deciles, Floats, ServiceFigures
+from training.evaluation.policy_value import effect_of_offer
+
+MIN_EXPOSURES = 30  # offers, and nothings to compare with; from fewer, nothing is estimated
+
+_BAND_POINTS = 25  # of the Qini curve of a replicate
+_CURVE_POINTS = 101
+_ROWS_A_BIN = 300  # of a reliability diagram, so that noise in a bin does not pass for bad calibration
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows as every service's figures need them."""
+
+    test: Dataset
+    outcome: Floats  # (n,) margin or repurchase as it came, before costs
+    mu0: Floats  # (n,) its prediction where nothing is shown
+    is_money: bool  # can costs be taken off the outcome?
+    resampled: UserBootstrap
+    level: float  # of every interval
+
+    def interval(self, value: float, replicates: Floats) -> Interval:
+        return Interval.of(value, replicates, self.level)
+
+    def mean_replicates(self, value: Floats, weights: Floats, rows: NDArray) -> Floats:
+        """The weighted mean of some rows in every replicate."""
+        sums = self.resampled.sums(np.column_stack([weights * value, weights]), rows)
+        return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+
+
+def service_figures(
+    held_out: HeldOut,
+    position: int,
+    uplift: Floats,
+    uptake: Floats,
+    eligible: NDArray[np.bool_],
+    chosen: float,
+) -> ServiceFigures:
+    """What the held-out rows say of the service at `position` of the catalogue.
+
+    Parameters
+    ----------
+    uplift, uptake : arrays of shape (n,)
+        Predicted uplift in the outcome, before costs, and predicted uptake of this service.
+    eligible : bool array of shape (n,)
+        Rows on which it could have been offered; averages are over these.
+    chosen : float
+        Share of exposures at which Perkwise would offer it.
+    """
+    test = held_out.test
+    shown = np.flatnonzero(test.service == position)
+    nothing = np.flatnonzero((test.service == NOTHING) & eligible)
+    service = test.catalog.services[position]
+    counted = ServiceFigures(
+        service.service_id,
+        service.name,
+        n=len(shown),
+        n_nothing=len(nothing),
+        chosen=chosen,
+        uptake_rate=float(test.uptake[shown].mean()) if len(shown) else None,
+    )
+    if min(len(shown), len(nothing)) < MIN_EXPOSURES:
+        return counted
+    ranking = _Ranking.of(held_out, position, np.sort(np.concatenate([shown, nothing])), uplift)
+    may = np.flatnonzero(eligible)
+    effect = effect_of_offer(
+        held_out.outcome, test.service, test.slate_propensity, position, held_out.mu0, uplift
+    )[may]
+    figures = replace(
+        counted,
+        reliability=uptake_reliability(test.uptake[shown], uptake[shown]),
+        qini=held_out.interval(qini(*ranking.columns), ranking.replicates.qini()),
+        auuc=auuc(*ranking.columns),
+        curve=ranking.curve(held_out.level),
+        deciles=_deciles(held_out, effect, uplift[may], may),
+    )
+    return _with_worth(figures, held_out, position, effect, may, shown)
+
+
+def uptake_reliability(taken: Floats, predicted: Floats) -> Reliability:
+    """Ten bins, or as many as leave 300 exposures in each."""
+    return reliability(taken, predicted, n_bins=int(np.clip(len(taken) // _ROWS_A_BIN, 1, 10)))
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Rows of one service and of nothing, ranked by its predicted uplift; as they are and resampled."""
+
+    columns: tuple[Floats, Floats, NDArray[np.bool_], Floats]  # outcome, uplift, treated, weights
+    replicates: ArmSums  # by group of the ranking
+
+    @classmethod
+    def of(cls, held_out: HeldOut, position: int, rows: NDArray, uplift: Floats) -> "_Ranking":
+        outcome, treated = held_out.outcome[rows], held_out.test.service[rows] == position
+        weights = 1 / held_out.test.slate_propensity[rows]
+        by_group = arm_columns(outcome, treated, weights, rank_groups(uplift[rows], _BAND_POINTS))
+        sums = held_out.resampled.sums(by_group, rows)
+        return cls((outcome, uplift[rows], treated, weights), arm_sums(sums))
+
+    def curve(self, level: float) -> Curve:
+        targeted, gain = qini_curve(*self.columns)
+        _, _, treated, weights = self.columns
+        share, tail = np.linspace(0, 1, _CURVE_POINTS), (1 - level) / 2
+        low, high = np.nanquantile(self.replicates.qini_gain_per_user(), [tail, 1 - tail], axis=0)
+        return Curve(
+            share=share,
+            gain=np.interp(share, targeted / targeted[-1], gain / weights[treated].sum()),
+            band_share=np.nanmean(self.replicates.share(), axis=0),
+            low=low,
+            high=high,
+        )
+
+
+def _deciles(held_out: HeldOut, effect: Floats, uplift: Floats, rows: NDArray) -> Deciles:
+    predicted, realised = uplift_by_decile(effect, uplift)
+    group = rank_groups(uplift, 10)
+    intervals = []
+    for bin_, value in enumerate(realised.tolist()):
+        inside = group == bin_
+        replicates = held_out.mean_replicates(effect[inside], np.ones(inside.sum()), rows[inside])
+        intervals.append(held_out.interval(value, replicates))
+    return Deciles(predicted, tuple(intervals))
+
+
+def _with_worth(
+    figures: ServiceFigures, held_out: HeldOut, position: int, effect: Floats, may: NDArray, shown: NDArray
+) -> ServiceFigures:
+    """The average uplift over the eligible rows, the cost of an offer, and of money what is left."""
+    catalog, test = held_out.test.catalog, held_out.test
+    spent = test.uptake[shown] * catalog.unit_cost[position] + catalog.contact_cost[position]
+    weights = 1 / test.slate_propensity[shown]
+    uplift, cost = float(effect.mean()), float(np.average(spent, weights=weights))
+    uplifts = held_out.mean_replicates(effect, np.ones(len(may)), may)
+    figures = replace(figures, uplift=held_out.interval(uplift, uplifts), cost=cost)
+    if not held_out.is_money:
+        return figures
+    costs = held_out.mean_replicates(spent, weights, shown)
+    figures = replace(figures, net=held_out.interval(uplift - cost, uplifts - costs))
+    if cost == 0:
+        return figures
+    returns = np.divide(uplifts - costs, costs, out=np.full(len(costs), np.nan), where=costs > 0)
+    return replace(figures, roi=held_out.interval((uplift - cost) / cost, returns))

@@ -1,0 +1,152 @@
+"""Figures in words: numbers with the digits their interval allows, and verdicts anybody can read."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from training.evaluation.bootstrap import Interval
+from training.evaluation.figures import Evaluation, ServiceFigures
+from training.evaluation.service_figures import MIN_EXPOSURES
+
+Kind = Literal["good", "bad", "unclear"]
+
+POLICY_NAMES = {
+    "perkwise": "Perkwise",
+    "best_constant": "Best single offer",
+    "response": "Likeliest to be used",
+    "popularity": "Most popular offer",
+    "random": "Random offer",
+    "nothing": "Nothing",
+    "champion": "Current champion",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said, and how sure it is."""
+
+    kind: Kind
+    text: str
+
+
+def number(value: float, decimals: int, sign: bool = False) -> str:
+    """A number with thousands commas and a true minus.
+
+    Examples
+    --------
+    >>> number(-1234.567, 1)
+    '−1,234.6'
+    """
+    text = f"{value:{'+' if sign else ''},.{decimals}f}"
+    if not text.strip("+-0.,"):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def decimals_for(interval: Interval) -> int:
+    """Decimals that leave two meaningful digits in the half width of the interval, at most six."""
+    half = (interval.high - interval.low) / 2
+    if not math.isfinite(half) or half <= 0:
+        half = abs(interval.value) / 10
+    return min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 2
+
+
+def bounds(interval: Interval) -> str:
+    """The interval alone.
+
+    Examples
+    --------
+    >>> bounds(Interval(0.42, -0.2101, 0.63))
+    '−0.21 to 0.63'
+    """
+    if not math.isfinite(interval.low):
+        return "no interval"
+    decimals = decimals_for(interval)
+    return f"{number(interval.low, decimals)} to {number(interval.high, decimals)}"
+
+
+def estimate(interval: Interval, sign: bool = False) -> str:
+    """The estimate with as many decimals as its interval carries; a dash where there is none."""
+    if not math.isfinite(interval.value):
+        return "–"
+    return number(interval.value, decimals_for(interval), sign)
+
+
+def with_bounds(interval: Interval) -> str:
+    """Estimate and interval.
+
+    Examples
+    --------
+    >>> with_bounds(Interval(0.4213, 0.21, 0.63))
+    '0.42 (0.21 to 0.63)'
+    """
+    return f"{estimate(interval)} ({bounds(interval)})"
+
+
+def more_needed(interval: Interval, n: int) -> str:
+    """How far the data are from an answer; empty where they give one."""
+    if interval.is_clear():
+        return ""
+    more = interval.more_needed(n)
+    if more is None:
+        return "not enough data: the difference is too near 0 for any realistic number of exposures"
+    return f"not enough data, about {more:,} more exposures needed"
+
+
+def headline(evaluation: Evaluation) -> Verdict:
+    """The main finding: Perkwise against the best single offer."""
+    gain, unit = evaluation.gains["best_constant"], evaluation.unit
+    if gain.value == gain.low == gain.high == 0:
+        return Verdict("unclear", "Perkwise chooses exactly what the best single offer chooses.")
+    if not gain.is_clear():
+        return Verdict(
+            "unclear",
+            f"{_sentence(more_needed(gain, evaluation.n_test))} to say whether Perkwise beats the "
+            "best single offer. The best guess so far is "
+            f"{estimate(gain, sign=True)} {unit} per customer contact ({bounds(gain)}).",
+        )
+    size = Interval(abs(gain.value), *sorted((abs(gain.low), abs(gain.high))))
+    better = gain.value > 0
+    if evaluation.outcome == "margin":
+        difference = f"earns {estimate(size)} {unit} {'more' if better else 'less'}"
+    else:
+        difference = f"wins {estimate(size)} {'more' if better else 'fewer'} {unit}"
+    return Verdict(
+        "good" if better else "bad",
+        f"Perkwise {difference} per customer contact than the best single offer ({bounds(size)}).",
+    )
+
+
+def service_verdict(service: ServiceFigures) -> Verdict:
+    """Does the service pay (in margin) or work (in repurchase)?"""
+    if service.uplift is None:
+        return Verdict("unclear", _too_few(service))
+    basis = service.net or service.uplift
+    if basis.low > 0:
+        return Verdict("good", "earns more than it costs" if service.net else "brings people back")
+    if basis.high < 0:
+        return Verdict("bad", "costs more than it earns" if service.net else "keeps people away")
+    return Verdict("unclear", more_needed(basis, service.n))
+
+
+def ranking_verdict(service: ServiceFigures) -> Verdict:
+    """Does the predicted uplift put the right people first?"""
+    if service.qini is None:
+        return Verdict("unclear", _too_few(service))
+    if service.qini.low > 0:
+        return Verdict("good", "The ranking finds those whom the offer moves better than chance does.")
+    if service.qini.high < 0:
+        return Verdict("bad", "The ranking is worse than chance: do not target by it.")
+    needed = more_needed(service.qini, service.n)
+    return Verdict("unclear", f"{_sentence(needed)} to say whether the ranking beats chance.")
+
+
+def _too_few(service: ServiceFigures) -> str:
+    short, what = MIN_EXPOSURES - service.n, "exposures"
+    if short <= 0:
+        short, what = MIN_EXPOSURES - service.n_nothing, "exposures of nothing"
+    return f"not enough data, at least {short:,} more {what} needed before anything can be estimated"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
