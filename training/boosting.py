@@ -1,0 +1,242 @@
+"""LightGBM in cross-fitted ensembles: one model a fold, grown in lockstep, stopped by their held-out loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightgbm as lgb
+import numpy as np
+from lightgbm.basic import _LIB, _safe_call
+from numpy.typing import NDArray
+
+from training.exposure_log import N_FOLDS
+
+Objective = Literal["binary", "regression"]
+
+_BIN_PARAMETERS = {"max_bin": 63, "bin_construct_sample_cnt": 20_000, "feature_pre_filter": False}
+_FEW_ROWS = 64  # threads cost more than they save on fewer
+_HIGHEST_LOGIT = 12.0
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What is tuned: the size of the trees and how far each is trusted."""
+
+    leaves: int = 7  # most leaves of a tree
+    learning_rate: float = 0.1
+    min_rows: int = 200  # fewest rows in a leaf
+    l2: float = 10.0  # penalty on a leaf's value, in rows
+    max_rounds: int = 200
+    patience: int = 12  # rounds without a better held-out loss before stopping
+
+    def __post_init__(self) -> None:
+        if self.leaves < 2:
+            raise ValueError(f"leaves must be at least 2, got {self.leaves}.")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate must be above 0 and at most 1, got {self.learning_rate}.")
+        for name in ("min_rows", "max_rounds", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.l2 < 0:
+            raise ValueError(f"l2 must not be negative, got {self.l2}.")
+
+
+DEFAULTS = LearnerSettings()
+
+
+def is_binary(y: NDArray[np.float64]) -> bool:
+    """Whether the labels are 0 and 1 alone."""
+    return bool(np.isin(y, (0, 1)).all())
+
+
+def sigmoid(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of a logit."""
+    return 1 / (1 + np.exp(-raw))
+
+
+def logit(p: float) -> float:
+    """Logit of a probability, held within ±12 so that 0 and 1 stay finite."""
+    with np.errstate(divide="ignore"):
+        return float(np.clip(np.log(p) - np.log1p(-p) if p < 1 else np.inf, -_HIGHEST_LOGIT, _HIGHEST_LOGIT))
+
+
+@dataclass(frozen=True)
+class Binned:
+    """A feature matrix and its LightGBM bins, which are made once and shared by every subset of rows."""
+
+    features: NDArray[np.float32]  # (n, p)
+    dataset: lgb.Dataset
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], categorical: Sequence[int], n_jobs: int) -> "Binned":
+        dataset = lgb.Dataset(
+            features,
+            label=np.zeros(len(features)),
+            categorical_feature=list(categorical),
+            params={**_BIN_PARAMETERS, "verbosity": -1, "num_threads": max(n_jobs, 0)},
+        )
+        return cls(features, dataset.construct())
+
+    def take(self, rows: NDArray[np.intp]) -> "Binned":
+        """These rows, in rising order, with the bins of the whole."""
+        return Binned(self.features[rows], self.dataset.subset(rows.tolist()))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The fold models as one booster; its answer is their mean. Without a booster it answers 0."""
+
+    booster: lgb.Booster | None = None
+
+    @classmethod
+    def of(cls, boosters: Sequence[lgb.Booster]) -> "Ensemble":
+        merged = lgb.Booster(model_str=_text(boosters[0]))
+        for booster in boosters[1:]:
+            _safe_call(_LIB.LGBM_BoosterMerge(merged._handle, booster._handle))
+        return cls(lgb.Booster(model_str=_text(merged)))
+
+    def raw(self, features: NDArray[np.float32], n_jobs: int = -1) -> NDArray[np.float64]:
+        """(n,) what the trees add to the start, on the raw (logit or outcome) scale."""
+        if self.booster is None:
+            return np.zeros(len(features))
+        threads = 1 if len(features) <= _FEW_ROWS else max(n_jobs, 0)
+        return np.asarray(self.booster.predict(features, raw_score=True, num_threads=threads)) / N_FOLDS
+
+    def dump(self, name: str, texts: dict[str, str]) -> str | None:
+        """Put the booster's text under `name`; returns the name, or None when there are no trees."""
+        if self.booster is None:
+            return None
+        texts[name] = _text(self.booster)
+        return name
+
+    @classmethod
+    def restore(cls, name: str | None, texts: Mapping[str, str]) -> "Ensemble":
+        return cls() if name is None else cls(lgb.Booster(model_str=texts[name]))
+
+
+def _text(booster: lgb.Booster, n_rounds: int | None = None) -> str:
+    """A booster as text, without the parameters it was trained with: they do not change what it answers."""
+    text = booster.model_to_string(num_iteration=n_rounds)
+    trees, _, rest = text.partition("\nparameters:")
+    return trees + "\nparameters:\nend of parameters\n" + rest.partition("end of parameters\n")[2]
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What cross-fitting leaves: the ensemble, one model a fold, and every row's prediction by the others."""
+
+    ensemble: Ensemble
+    boosters: tuple[lgb.Booster, ...]  # booster k never saw fold k; empty at zero rounds
+    out_of_fold: NDArray[np.float64]  # (n,) raw, without the start
+
+    def raw_by_fold(
+        self, features: NDArray[np.float32], fold: NDArray[np.intp], n_jobs: int
+    ) -> NDArray[np.float64]:
+        """(n,) raw predictions of each row by the model that never saw its fold."""
+        return _by_fold(self.boosters, features, fold, n_jobs)
+
+
+def cross_fit(
+    data: Binned,
+    y: NDArray[np.float64],
+    fold: NDArray[np.intp],
+    start: NDArray[np.float64],
+    objective: Objective,
+    settings: LearnerSettings,
+    seed: int,
+    n_jobs: int,
+    weight: NDArray[np.float64] | None = None,
+) -> CrossFit:
+    """Boost from `start` with one model a fold, all stopped at the round of the least held-out loss.
+
+    Parameters
+    ----------
+    data : Binned
+        n rows of features.
+    y : ndarray of shape (n,)
+        Labels; 0 and 1 for the objective "binary".
+    fold : ndarray of shape (n,)
+        The fold of each row, 0 … N_FOLDS − 1.
+    start : ndarray of shape (n,)
+        Raw score from which each row begins.
+    weight : ndarray of shape (n,), optional
+        Weight of each row's loss.
+
+    Returns
+    -------
+    CrossFit
+        With zero rounds (and zero predictions) where no round lowers the held-out loss of the start, where
+        labels do not vary, or where rows are too few to grow a leaf.
+    """
+    nothing_learned = CrossFit(Ensemble(), (), np.zeros(len(y)))
+    if len(y) < 2 * N_FOLDS or np.ptp(y) == 0 or np.bincount(fold, minlength=N_FOLDS).min() == 0:
+        return nothing_learned
+    dataset = data.dataset
+    dataset.construct()
+    dataset.set_label(y)
+    dataset.set_init_score(start)
+    dataset.set_weight(weight)
+    result: dict[str, Any] = lgb.cv(
+        _parameters(objective, settings, seed, n_jobs),
+        dataset,
+        num_boost_round=settings.max_rounds,
+        folds=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(N_FOLDS)],
+        callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+        return_cvbooster=True,
+    )
+    losses = next(values for name, values in result.items() if name.endswith("-mean"))
+    if min(losses) >= _held_out_loss(objective, y, start, weight, fold):
+        return nothing_learned
+    grown = result["cvbooster"]
+    boosters = tuple(
+        lgb.Booster(model_str=_text(booster, grown.best_iteration)) for booster in grown.boosters
+    )
+    return CrossFit(Ensemble.of(boosters), boosters, _by_fold(boosters, data.features, fold, n_jobs))
+
+
+def _parameters(objective: Objective, settings: LearnerSettings, seed: int, n_jobs: int) -> dict[str, Any]:
+    return {
+        "objective": objective,
+        "num_leaves": settings.leaves,
+        "learning_rate": settings.learning_rate,
+        "min_data_in_leaf": settings.min_rows,
+        "lambda_l2": settings.l2,
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "cat_smooth": 50,
+        "cat_l2": 50,
+        "boost_from_average": False,
+        "deterministic": True,
+        "force_col_wise": True,
+        "seed": seed,
+        "num_threads": max(n_jobs, 0),
+        "verbosity": -1,
+        **_BIN_PARAMETERS,
+    }
+
+
+def _held_out_loss(
+    objective: Objective,
+    y: NDArray[np.float64],
+    raw: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+    fold: NDArray[np.intp],
+) -> float:
+    """The loss of raw scores as lgb.cv counts it: the mean over folds of each fold's weighted mean."""
+    loss = np.logaddexp(0, raw) - y * raw if objective == "binary" else (y - raw) ** 2
+    in_folds = [fold == k for k in range(N_FOLDS)]
+    return float(
+        np.mean([np.average(loss[f], weights=None if weight is None else weight[f]) for f in in_folds])
+    )
+
+
+def _by_fold(
+    boosters: Sequence[lgb.Booster], features: NDArray[np.float32], fold: NDArray[np.intp], n_jobs: int
+) -> NDArray[np.float64]:
+    raw = np.zeros(len(features))
+    for k, booster in enumerate(boosters):
+        rows = np.flatnonzero(fold == k)
+        if len(rows):
+            raw[rows] = booster.predict(features[rows], raw_score=True, num_threads=max(n_jobs, 0))
+    return raw

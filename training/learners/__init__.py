@@ -1,0 +1,1 @@
+"""The effect learners: each learns, alone, how far a user's uplift lies from the service's average."""
