@@ -1,7 +1,7 @@
 """Profiles of all users at one moment, as a frame and as a file that says how it was made."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from features.tables import Tables
 from features.tiers import TIER_COLUMN, Tiers
 from offers.types import Progress
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METADATA = b"perkwise.profiles"
 
 
@@ -86,4 +87,4 @@ def read_profiles(path: Path) -> Profiles:
 def _us(as_of: datetime) -> int:
     if as_of.tzinfo is None:
         raise ValueError(f"as_of must have a time zone, got {as_of!r}: write 2024-05-01T00:00:00+00:00.")
-    return int(pd.Timestamp(as_of).as_unit("us").value)
+    return (as_of - _EPOCH) // timedelta(microseconds=1)
