@@ -11,7 +11,7 @@ from offers import rules
 from offers.catalog import Catalog
 from offers.types import Refusal
 
-_ALLOWED, _NOT_YET, _ENDED, _TIER = range(4)
+_ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO = range(5)
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Eligibility:
     mask: NDArray[np.bool_]
     catalog: Catalog
     tiers: tuple[str, ...]  # of each user
+    scenarios: tuple[str, ...]  # of each user; "": any
     verdict: NDArray[np.int8]  # (n_users, n_services): the first rule that refuses, 0 where none does
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
@@ -37,11 +38,15 @@ class Eligibility:
             return f"starts at {_text(self.catalog.active_from_us[position])}"
         if verdict == _ENDED:
             return f"ended at {_text(self.catalog.active_until_us[position])}"
+        if verdict == _SCENARIO:
+            return f"made for the scenario {service.scenario}; asked for {self.scenarios[user]}"
         return f"only for tiers {', '.join(service.tiers)}; the user is in {self.tiers[user]}"
 
 
-def eligible(catalog: Catalog, tiers: Sequence[str], now_us: ArrayLike) -> Eligibility:
-    """What may be offered, by the catalogue's dates and tiers.
+def eligible(
+    catalog: Catalog, tiers: Sequence[str], now_us: ArrayLike, scenarios: Sequence[str] | None = None
+) -> Eligibility:
+    """What may be offered, by the catalogue's dates, tiers and scenarios.
 
     Parameters
     ----------
@@ -50,6 +55,8 @@ def eligible(catalog: Catalog, tiers: Sequence[str], now_us: ArrayLike) -> Eligi
     now_us : int or array-like of shape (n_users,)
         The moment of the decision, microseconds since 1970 UTC, for all users or for each. A service
         may be offered from active_from on and strictly before active_until.
+    scenarios : sequence of n_users names, optional
+        The scenario each user is in; "", and the default, mean any.
 
     Examples
     --------
@@ -64,16 +71,18 @@ def eligible(catalog: Catalog, tiers: Sequence[str], now_us: ArrayLike) -> Eligi
     now = np.asarray(now_us, dtype=np.int64)
     if now.ndim > 1 or (now.ndim == 1 and len(now) != len(tiers)):
         raise ValueError(f"now_us must be one time or one for each of {len(tiers)} users, got {now.shape}.")
+    where = tuple(scenarios) if scenarios is not None else ("",) * len(tiers)
     shape = (len(tiers), len(catalog))
     refused = {
         _NOT_YET: rules.not_yet_active(catalog, now),
         _ENDED: rules.no_longer_active(catalog, now),
         _TIER: rules.tier_excluded(catalog, tiers),
+        _SCENARIO: rules.other_scenario(catalog, where),
     }
     verdict = np.zeros(shape, dtype=np.int8)
     for rule, applies in reversed(refused.items()):
         verdict[np.broadcast_to(applies, shape)] = rule
-    return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), verdict)
+    return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), where, verdict)
 
 
 def _text(at_us: int) -> str:

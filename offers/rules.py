@@ -30,3 +30,10 @@ def tier_excluded(catalog: Catalog, tiers: Sequence[str]) -> NDArray[np.bool_]:
         for name in names.tolist()
     ]
     return np.array(excluded, dtype=bool).reshape(len(names), len(catalog))[tier_of_user]
+
+
+def other_scenario(catalog: Catalog, scenarios: Sequence[str]) -> NDArray[np.bool_]:
+    """The service is made for another scenario than the user is in; "" on either side fits all."""
+    of_service = np.array([service.scenario for service in catalog.services], dtype=str)
+    of_user = np.asarray(scenarios, dtype=str)[:, None]
+    return (of_service != "") & (of_user != "") & (of_service != of_user)

@@ -43,6 +43,19 @@ def test_each_refusal_has_a_reason():
     }
 
 
+def test_a_scenario_leaves_its_own_services_and_those_of_none():
+    catalog = Catalog.of(
+        [
+            Service("any", "Any"),
+            Service("home", "Home", scenario="home"),
+            Service("trip", "Trip", scenario="trip"),
+        ]
+    )
+    found = eligible(catalog, ["basic"] * 3, NOON, scenarios=["", "home", "no such"])
+    assert found.mask.tolist() == [[True, True, True], [True, True, False], [True, False, False]]
+    assert found.refusals(1)[0].reason == "made for the scenario trip; asked for home"
+
+
 def test_an_empty_catalogue_allows_nothing_and_refuses_nothing():
     found = eligible(Catalog.of([]), ["basic"], NOON)
     assert found.mask.shape == (1, 0) and found.refusals(0) == ()
