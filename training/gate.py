@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MIN_USERS = 30  # with fewer the normal interval says more than is known
+_MOST_TIMES = 1000  # a gain so small that it needs this many times the exposures is none
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _compare(rival: str, gain: NDArray[np.float64], users: NDArray[np.intp], lev
     half = NormalDist().inv_cdf(0.5 + level / 2) * _standard_error(gain - value, users)
     if value > half:
         n_more: int | None = 0
-    elif value > 0:
+    elif value * math.sqrt(_MOST_TIMES + 1) > half:
         n_more = math.floor(len(gain) * ((half / value) ** 2 - 1)) + 1
     else:
         n_more = None

@@ -129,3 +129,11 @@ def test_the_verdict_is_plain_data():
 def test_what_cannot_be_judged_is_refused(gains, user, level, message):
     with pytest.raises(ValueError, match=message):
         judge(gains, user, level)
+
+
+def test_a_gain_too_small_for_any_realistic_log_is_none():
+    verdict = judge({"champion": UNSURE - 0.99}, USERS)  # mean 0.01, half width 1.97: 38,800 times as many
+    assert verdict.n_more is None
+    assert (
+        verdict.reason == "keep: it gains 0.01 (-1.96 to 1.98) over champion an exposure, which is no gain."
+    )
