@@ -108,6 +108,17 @@ class ExposureLog:
             fold=deal_folds(service[order]),
         )
 
+    def take(self, rows: NDArray[np.bool_]) -> "ExposureLog":
+        """The rows of a mask."""
+        return ExposureLog(
+            X=self.X[rows],
+            service=self.service[rows],
+            propensity=self.propensity[rows],
+            y=self.y[rows],
+            uptake=None if self.uptake is None else self.uptake[rows],
+            fold=self.fold[rows],
+        )
+
     @property
     def n_services(self) -> int:
         return self.propensity.shape[1] - 1
