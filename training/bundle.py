@@ -27,7 +27,7 @@ from training.uptake import UptakeModel
 FORMAT = 1
 _MODELS = ("uptake", "uplift_repurchase", "uplift_margin")
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn")
-_FACTS = ("format", "columns", "layout", "tiers", "catalog", "settings", "seed", "golden")
+_FACTS = ("columns", "layout", "tiers", "catalog", "settings", "seed", "training", "golden")
 _TOLERANCE = 1e-9  # of golden scores, relative: another processor may round the last digits differently
 _PATIENCE_S = 60  # for the process that tries the models
 
