@@ -6,6 +6,8 @@ probability a_s / (A0(n) + Σ a_j), where A0(n), the weight of taking none, star
 ``choice_load`` with each further service (McFadden 1974; choice overload: Iyengar and Lepper 2000).
 """
 
+from typing import Any, overload
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,7 +24,13 @@ def attraction(uptake: ArrayLike) -> NDArray[np.float64]:
     return p / (1 - p)
 
 
-def choice_effort(n_services: int, choice_load: float) -> float:
+@overload
+def choice_effort(n_services: int, choice_load: float) -> float: ...
+@overload
+def choice_effort(n_services: NDArray[np.intp], choice_load: float) -> NDArray[np.floating[Any]]: ...
+def choice_effort(
+    n_services: int | NDArray[np.intp], choice_load: float
+) -> float | NDArray[np.floating[Any]]:
     """A0(n): the weight of taking none of n services; 1 for one service.
 
     >>> choice_effort(3, 0.25)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offers.catalog import Catalog
-from offers.choice import attraction, take_probabilities
+from offers.choice import attraction, choice_effort
 from offers.ranking import Terms, best_list, terms_of
 from offers.settings import DecisionSettings
 from offers.types import Estimates, Slates
@@ -121,10 +121,9 @@ def expected_costs(
     slates: Slates, estimates: Estimates, catalog: Catalog, settings: DecisionSettings
 ) -> NDArray[np.float64]:
     """What each user's list is expected to cost: uses at their unit cost, and contacts; shape (n_users,)."""
-    attractions = attraction(estimates.uptake)
-    costs = np.zeros(len(slates.length))
-    for user in np.flatnonzero(slates.length):
-        shown = slates.services[user, : slates.length[user]]
-        taken = take_probabilities(attractions[user, shown], settings.choice_load)
-        costs[user] = (taken * catalog.unit_cost[shown] + catalog.contact_cost[shown]).sum()
-    return costs
+    is_shown = slates.services >= 0
+    shown = np.where(is_shown, slates.services, 0)
+    attractions = np.where(is_shown, attraction(np.take_along_axis(estimates.uptake, shown, axis=1)), 0.0)
+    weight = choice_effort(slates.length, settings.choice_load) + attractions.sum(axis=1)
+    taken = attractions / np.where(slates.length, weight, 1.0)[:, None]
+    return (taken * catalog.unit_cost[shown] + is_shown * catalog.contact_cost[shown]).sum(axis=1)

@@ -1,0 +1,222 @@
+"""The service without HTTP: each request as a method that answers once its effect is on disk."""
+
+import asyncio
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from features.tables import Tables
+from offers.settings import Settings
+from serving import answers, decision_log, intake
+from serving.database import Database, events, exposures, feedback
+from serving.deletion import DeletedUsers
+from serving.recommender import Asked, Decision, recommend
+from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
+from serving.state import State
+from training.bundle import Bundle
+
+_DECIDED_AT_ONCE = 32  # of a batch; in between, other requests have their turn
+
+
+class Refused(Exception):
+    """A request that cannot be served, with HTTP's number for it; the message says what to do."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Application:
+    """Users, models, settings and database behind the HTTP interface.
+
+    Parameters
+    ----------
+    now_us : callable
+        The clock: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        bundle: Bundle,
+        database: Database,
+        settings: Settings,
+        now_us: Callable[[], int],
+    ) -> None:
+        self.bundle, self.database, self.settings = bundle, database, settings
+        self._now_us = now_us
+        self._deleted = DeletedUsers.load(database)
+        self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
+        self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
+        self._intake = intake.Intake(self.state, bundle.catalog, database, self._deleted, now_us)
+
+    async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
+        """The list of one user; the decision is in the log when it is answered."""
+        now_us = self._now_us()
+        return await self._keep(request, self._decide([request], now_us)[0], now_us)
+
+    async def recommend_batch(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """An answer, or an error with its status, for each row in their order."""
+        self._check_size("requests", rows)
+        answered: list[dict[str, Any]] = []
+        for start in range(0, len(rows), _DECIDED_AT_ONCE):
+            answered += await self._recommend_some(rows[start : start + _DECIDED_AT_ONCE])
+        return answered
+
+    async def events(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """A verdict for each row, and how many there are of each."""
+        self._check_size("events", rows)
+        verdicts = await self._intake.events(rows)
+        counts = Counter(verdict.verdict for verdict in verdicts)
+        kinds = (intake.ACCEPTED, intake.DUPLICATE, intake.CONFLICT, intake.REJECTED)
+        return {**{kind: counts[kind] for kind in kinds}, "verdicts": [vars(one) for one in verdicts]}
+
+    async def feedback(self, row: FeedbackRequest) -> dict[str, Any]:
+        """Keep one answer of a user."""
+        found = await self._intake.feedback(row)
+        if found.reason is not None:
+            raise Refused(409 if found.verdict == intake.CONFLICT else 400, found.reason)
+        return {"verdict": found.verdict}
+
+    async def decision(self, decision_id: str) -> dict[str, Any]:
+        """A decision as it stands in the log."""
+        found = await self.database.run(lambda connection: decision_log.find(connection, decision_id))
+        if found is None:
+            raise Refused(404, "there is no decision of this id")
+        return found
+
+    async def profile(self, user_id: str) -> dict[str, Any]:
+        """What is known of a user now."""
+        self._check_known(user_id)
+        profile = self.state.profile(user_id, self._now_us())
+        return answers.profile_answer(user_id, profile, self.bundle.layout.columns)
+
+    async def services(self) -> dict[str, Any]:
+        """The catalogue that decisions are made from."""
+        return answers.services_answer(self.bundle.catalog, self.bundle.hash)
+
+    async def delete_user(self, user_id: str) -> dict[str, Any]:
+        """Remove a user; what comes in about them later is refused."""
+        if user_id not in self._deleted:
+            self._check_known(user_id)
+        self._deleted.add(user_id)  # first of all, so that no row can come in between
+        self.state.forget(user_id)
+
+        def remove(connection: sa.Connection) -> dict[str, int]:
+            self._deleted.write(connection, user_id)
+            n_events, n_feedback = intake.forget(connection, user_id)
+            n_decisions = decision_log.forget(connection, user_id)
+            return {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
+
+        return {"user_id": user_id, "deleted": await self.database.run(remove)}
+
+    async def _recommend_some(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        now_us = self._now_us()
+        read = [_read(row) for row in rows]
+        decisions = iter(self._decide([row for row in read if isinstance(row, RecommendRequest)], now_us))
+        tasks = [
+            self._keep(row, next(decisions), now_us) if isinstance(row, RecommendRequest) else _raise(row)
+            for row in read
+        ]
+        answered = await asyncio.gather(*tasks, return_exceptions=True)
+        return [_answer_or_error(one) for one in answered]
+
+    def _decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
+        asked = [self._asked(request, now_us) for request in requests]
+        return recommend(self.bundle, self.settings, asked, now_us)
+
+    def _asked(self, request: RecommendRequest, now_us: int) -> Asked:
+        profile = self.state.profile(request.user_id, now_us)
+        longest = self.settings.decision.max_services
+        return Asked(
+            user_id=request.user_id,
+            profile=profile.features,
+            tier=profile.tier,
+            as_of_us=profile.as_of_us,
+            seed=secrets.randbits(53),  # every JSON reader takes so many bits
+            max_services=longest if request.n is None else min(request.n, longest),
+            scenario=request.scenario,
+            explain=request.explain,
+        )
+
+    async def _keep(self, request: RecommendRequest, decision: Decision, shown_at_us: int) -> dict[str, Any]:
+        """The answer, once the decision is in the log; that of an earlier try, where there was one.
+
+        A deleted user is answered like one never seen, and the log does not learn the id.
+        """
+        decision_id = uuid4().hex
+        is_deleted = request.user_id in self._deleted
+        answer = answers.decision_answer(decision_id, decision, self.bundle)
+        record = answers.decision_record(
+            answer, decision, self.bundle.catalog, self.settings.exploration, request.channel
+        )
+        rows = answers.exposure_rows(decision_id, decision, self.bundle.catalog, shown_at_us, request.channel)
+        if is_deleted:
+            record, rows = {**record, "user_id": ""}, []
+        keep = partial(
+            decision_log.keep,
+            record=record,
+            rows=rows,
+            request_id=request.request_id,
+            request_hash=_hash(request),
+        )
+        try:
+            earlier = await self.database.run(keep)
+        except decision_log.RequestConflict as conflict:
+            raise Refused(409, str(conflict)) from conflict
+        if earlier is not None:
+            return {**_answer_of(earlier), "user_id": request.user_id}
+        if request.user_id not in self._deleted:
+            for row in rows:
+                if row["service_id"]:
+                    self.state.add_exposure(request.user_id, shown_at_us, row["service_id"])
+        return answer
+
+    def _check_known(self, user_id: str) -> None:
+        if not self.state.knows(user_id):
+            raise Refused(404, "nothing is known of a user of this id")
+
+    def _check_size(self, name: str, rows: Sequence[Any]) -> None:
+        most = self.settings.serving.max_batch
+        if len(rows) > most:
+            raise Refused(
+                413, f"{name} must hold at most {most} rows, got {len(rows)}: send several requests"
+            )
+
+
+def _all(table: sa.Table, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    return connection.execute(sa.select(table)).all()
+
+
+def _read(row: Any) -> RecommendRequest | Refused:
+    try:
+        return RecommendRequest.model_validate(row)
+    except ValidationError as error:
+        return Refused(400, faults(error))
+
+
+async def _raise(refused: Refused) -> dict[str, Any]:
+    raise refused
+
+
+def _answer_or_error(answered: dict[str, Any] | BaseException) -> dict[str, Any]:
+    if isinstance(answered, Refused):
+        return {"error": str(answered), "status": answered.status}
+    if isinstance(answered, BaseException):
+        raise answered
+    return answered
+
+
+def _answer_of(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in RecommendAnswer.model_fields if key in record}
+
+
+def _hash(request: RecommendRequest) -> str:
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""What the service process is told by its environment, written and read side by side."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from offers.settings import Settings, parse_settings
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where the service finds what it serves."""
+
+    data: Path  # the data folder
+    bundle: Path  # the bundle's folder
+    state: Path  # SQLite's file
+    settings: Settings
+
+    def to_environment(self) -> dict[str, str]:
+        """The environment variables that say the same."""
+        return {
+            "PERKWISE_DATA": str(self.data.resolve()),
+            "PERKWISE_BUNDLE": str(self.bundle.resolve()),
+            "PERKWISE_STATE": str(self.state.resolve()),
+            "PERKWISE_SETTINGS": json.dumps(asdict(self.settings)),
+        }
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "ServeConfig":
+        """What ``to_environment`` wrote; without PERKWISE_SETTINGS the defaults.
+
+        Raises
+        ------
+        ValueError
+            Where a variable is missing, or the settings have faults.
+        """
+        names = ("PERKWISE_DATA", "PERKWISE_BUNDLE", "PERKWISE_STATE")
+        missing = [name for name in names if not environment.get(name)]
+        if missing:
+            raise ValueError(
+                f"The environment must name the data folder, the bundle and the state file, "
+                f"{', '.join(missing)} is not set. Start the service with: perkwise serve."
+            )
+        try:
+            settings = json.loads(environment.get("PERKWISE_SETTINGS") or "{}")
+        except json.JSONDecodeError as error:
+            raise ValueError(f"PERKWISE_SETTINGS must be JSON, got: {error}.") from error
+        data, bundle, state = (Path(environment[name]) for name in names)
+        return cls(data, bundle, state, parse_settings(settings))

@@ -1,0 +1,167 @@
+"""The database of the service: its tables, and one thread through which everything is written.
+
+SQLite keeps a write-ahead log and syncs at each commit (``synchronous=FULL``): what was committed is on
+disk. Work that waits while a commit is on its way is done in the next one together, so that a sync is
+shared by all who wait for it.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+Job = Callable[[sa.Connection], T]
+
+_JOBS_AT_ONCE = 64
+
+metadata = sa.MetaData()
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False, index=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("service_id", sa.Text, nullable=False),  # "": none
+    sa.Column("value", sa.Float),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("at_us", sa.BigInteger, primary_key=True),
+    sa.Column("service_id", sa.Text, primary_key=True),  # "": of the shop as a whole
+    sa.Column("nps", sa.Integer, nullable=False),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("decision_id", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, unique=True),
+    sa.Column("request_hash", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False, index=True),  # "": a deleted user's
+    sa.Column("record", sa.Text, nullable=False),  # JSON: the answer, and all that led to it
+)
+
+exposures = sa.Table(
+    "exposures",
+    metadata,
+    sa.Column("slate_id", sa.Text, primary_key=True),  # the decision_id
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False, index=True),
+    sa.Column("shown_at_us", sa.BigInteger, nullable=False),
+    sa.Column("service_id", sa.Text, nullable=False),  # "": nothing was shown
+    sa.Column("propensity", sa.Float, nullable=False),
+    sa.Column("slate_propensity", sa.Float, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+)
+
+deleted_users = sa.Table(
+    "deleted_users",
+    metadata,
+    sa.Column("user_hash", sa.Text, primary_key=True),  # keyed: the id itself is not kept
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+class Database:
+    """Runs jobs in one thread, each atomic, and answers when their effect is on disk.
+
+    Parameters
+    ----------
+    path : Path
+        SQLite's file; it and its folder are made where they are not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = _engine(path)
+        metadata.create_all(self._engine)
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
+        self._thread.start()
+
+    async def run(self, job: Job[T]) -> T:
+        """The job's answer, after its effect was committed; if the job raises, it has no effect."""
+        return await asyncio.wrap_future(self._put(job))
+
+    def run_now(self, job: Job[T]) -> T:
+        """The same for callers outside an event loop."""
+        return self._put(job).result()
+
+    def close(self) -> None:
+        """Finish what was asked for, then let go of the file."""
+        self._jobs.put(None)
+        self._thread.join()
+        self._engine.dispose()
+
+    def _put(self, job: Job[T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def _work(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            waiting, closing = [first], False
+            while len(waiting) < _JOBS_AT_ONCE and not closing and not self._jobs.empty():
+                following = self._jobs.get()
+                closing = following is None
+                if following is not None:
+                    waiting.append(following)
+            self._commit(waiting)
+            if closing:
+                return
+
+    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
+        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
+        try:
+            with self._engine.begin() as connection:
+                for job, future in waiting:
+                    outcomes.append((future, *_outcome(connection, job)))
+        except Exception as error:  # the commit itself failed: nothing of it holds
+            outcomes = [(future, None, error) for _, future in waiting]
+        for future, answer, fault in outcomes:
+            if fault is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(fault)
+
+
+def _outcome(connection: sa.Connection, job: Job[Any]) -> tuple[Any, Exception | None]:
+    try:
+        with connection.begin_nested():
+            return job(connection), None
+    except Exception as error:  # handed to the one who asked for the job
+        return None, error
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"sqlite:///{path}")
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN would break savepoints
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=5000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,166 @@
+"""Events and feedback that come in: a verdict for each row, and the good ones on disk."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from offers.catalog import Catalog
+from serving.database import Database, events, feedback
+from serving.deletion import DeletedUsers
+from serving.schemas import EventRow, FeedbackRequest, faults
+from serving.state import State
+
+ACCEPTED, DUPLICATE, CONFLICT, REJECTED = "accepted", "duplicate", "conflict", "rejected"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCKS_DIFFER_US = 60_000_000  # a sender's clock may be so far ahead of ours
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one row, and why where it was not kept."""
+
+    event_id: str | None
+    verdict: str
+    reason: str | None = None
+
+
+class Intake:
+    """Checks rows against what is known, writes the good ones, and adds them to the state.
+
+    Parameters
+    ----------
+    now_us : callable
+        The clock: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        catalog: Catalog,
+        database: Database,
+        deleted: DeletedUsers,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._state, self._catalog, self._database = state, catalog, database
+        self._deleted, self._now_us = deleted, now_us
+
+    async def events(self, rows: Sequence[Any]) -> list[Verdict]:
+        """A verdict for each row, in their order; accepted rows are on disk and in the next profile."""
+        read = [self._read_event(row) for row in rows]
+        fresh = [row for row in read if isinstance(row, EventRow)]
+        kept = await self._database.run(lambda connection: keep_events(connection, fresh))
+        for row, verdict in zip(fresh, kept, strict=True):
+            if verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
+                self._state.add_event(row.user_id, row.event, microseconds(row.at), row.service_id, row.value)
+        following = iter(kept)
+        return [next(following) if isinstance(row, EventRow) else row for row in read]
+
+    async def feedback(self, row: FeedbackRequest) -> Verdict:
+        """The verdict on one answer; an accepted one is on disk and in the next profile."""
+        at_us = microseconds(row.at)
+        reason = self._fault(row.user_id, at_us, row.service_id)
+        if reason is not None:
+            return Verdict(None, REJECTED, reason)
+        verdict = await self._database.run(lambda connection: keep_feedback(connection, row))
+        if verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
+            self._state.add_feedback(row.user_id, at_us, row.nps, row.service_id)
+        return verdict
+
+    def _read_event(self, row: Any) -> EventRow | Verdict:
+        try:
+            event = EventRow.model_validate(row)
+        except ValidationError as error:
+            event_id = row.get("event_id") if isinstance(row, dict) else None
+            return Verdict(event_id if isinstance(event_id, str) else None, REJECTED, faults(error))
+        fault = self._fault(event.user_id, microseconds(event.at), event.service_id)
+        if fault is not None:
+            return Verdict(event.event_id, REJECTED, fault)
+        if self._state.has_event(event.event_id):
+            return Verdict(event.event_id, DUPLICATE, "the data folder holds this event")
+        return event
+
+    def _fault(self, user_id: str, at_us: int, service_id: str) -> str | None:
+        """Why a row about this user cannot be kept, or None."""
+        if user_id in self._deleted:
+            return "this user was deleted: nothing more is kept of them"
+        if service_id and service_id not in self._catalog.position_of:
+            return "service_id is not in the catalogue: see GET /services"
+        if at_us > self._now_us() + _CLOCKS_DIFFER_US:
+            return "at is in the future: mend the clock or the zone that wrote it"
+        joined_at_us = self._state.joined_at_us(user_id)
+        if joined_at_us is not None and at_us < joined_at_us:
+            return "at is before the user's joined_at: mend whichever of the two is wrong"
+        return None
+
+
+def microseconds(at: datetime) -> int:
+    """A moment as microseconds since 1970 UTC."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def keep_events(connection: sa.Connection, rows: Sequence[EventRow]) -> list[Verdict]:
+    """Write what is new; the same id again is a duplicate, or a conflict where the row differs."""
+    known = _known_events(connection, [row.event_id for row in rows])
+    verdicts, fresh = [], []
+    for row in rows:
+        values = _values(row)
+        earlier = known.setdefault(row.event_id, values)
+        if earlier is values:
+            fresh.append(values)
+            verdicts.append(Verdict(row.event_id, ACCEPTED))
+        elif earlier == values:
+            verdicts.append(Verdict(row.event_id, DUPLICATE))
+        else:
+            reason = "event_id was used before for another event: take a new id"
+            verdicts.append(Verdict(row.event_id, CONFLICT, reason))
+    if fresh:
+        connection.execute(events.insert(), fresh)
+    return verdicts
+
+
+def keep_feedback(connection: sa.Connection, row: FeedbackRequest) -> Verdict:
+    """Write an answer that is new; another nps at the same time for the same service is a conflict."""
+    key = {"user_id": row.user_id, "at_us": microseconds(row.at), "service_id": row.service_id}
+    where = [feedback.c[name] == value for name, value in key.items()]
+    earlier = connection.scalar(sa.select(feedback.c.nps).where(*where))
+    if earlier is None:
+        connection.execute(feedback.insert().values(**key, nps=row.nps))
+        return Verdict(None, ACCEPTED)
+    if earlier == row.nps:
+        return Verdict(None, DUPLICATE)
+    return Verdict(None, CONFLICT, "the user gave another nps at this time for this service")
+
+
+def forget(connection: sa.Connection, user_id: str) -> tuple[int, int]:
+    """Remove a user's events and feedback; returns how many there were of each."""
+    n_events, n_feedback = (
+        connection.execute(table.delete().where(table.c.user_id == user_id)).rowcount
+        for table in (events, feedback)
+    )
+    return n_events, n_feedback
+
+
+def _values(row: EventRow) -> dict[str, Any]:
+    """A row as the database's table holds it."""
+    return {
+        "event_id": row.event_id,
+        "user_id": row.user_id,
+        "event": row.event,
+        "at_us": microseconds(row.at),
+        "service_id": row.service_id,
+        "value": row.value,
+    }
+
+
+def _known_events(connection: sa.Connection, event_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Rows of these ids, some hundred at a time: a statement takes so many parameters at most."""
+    known = {}
+    for start in range(0, len(event_ids), 500):
+        query = sa.select(events).where(events.c.event_id.in_(event_ids[start : start + 500]))
+        known.update({row.event_id: dict(row._mapping) for row in connection.execute(query)})
+    return known

@@ -1,0 +1,237 @@
+"""What requests and answers look like: the keys, types and limits of the HTTP interface.
+
+Requests are checked against these types; answers are described by them (a test holds real answers
+against them).
+"""
+
+import math
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    ValidationError,
+)
+
+
+def _present(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _text(at: Any) -> Any:
+    if not isinstance(at, str):
+        raise ValueError("must be a text as ISO 8601")
+    return at
+
+
+Id = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_present)]
+Text = Annotated[str, Field(max_length=512)]
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_text),
+    Field(strict=False, description="ISO 8601 with the offset from UTC, such as 2026-05-01T12:00:00Z."),
+]
+
+
+class Request(BaseModel):
+    """A request: keys that are not listed are refused, and numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class RecommendRequest(Request):
+    """Whom to recommend services to."""
+
+    user_id: Id
+    n: int | None = Field(None, ge=1, description="Show at most this many; never more than max_services.")
+    channel: Text = Field("", description="Where the list is shown; kept in the log.")
+    scenario: Text = Field("", description="Only services of this scenario, or of none.")
+    explain: bool = Field(False, description="Also say why, and why not.")
+    request_id: Id | None = Field(None, description="The same id and body give the same answer.")
+
+
+class BatchRequest(Request):
+    """Several requests at once; each is checked, and answered or refused, by itself."""
+
+    requests: list[SkipValidation[RecommendRequest]] = Field(min_length=1)
+
+
+class EventRow(Request):
+    """One row of the table events."""
+
+    event_id: Id
+    user_id: Id
+    event: Id = Field(description="viewed, clicked, used, or the shop's own.")
+    at: Time
+    service_id: Text = ""
+    value: float | None = None
+
+
+class EventsRequest(Request):
+    """Events that happened; each row is checked, and kept or refused, by itself."""
+
+    events: list[SkipValidation[EventRow]] = Field(min_length=1)
+
+
+class FeedbackRequest(Request):
+    """One row of the table feedback."""
+
+    user_id: Id
+    at: Time
+    nps: int = Field(ge=0, le=10)
+    service_id: Text = ""
+
+
+class Why(BaseModel):
+    feature: str
+    value: float | None = Field(description="The feature's value in the profile; null: unknown.")
+    effect: float = Field(description="What it adds to the uplift in margin, currency units.")
+
+
+class Offer(BaseModel):
+    service_id: str
+    name: str
+    rank: int = Field(description="1 is the top.")
+    uptake: float = Field(description="Probability of use within uptake_days, offered alone.")
+    uplift: float = Field(description="Change in margin if offered alone, currency units.")
+    value: float = Field(description="Uplift less costs, offered alone.")
+    cost: float = Field(description="Expected cost, offered alone: uptake * unit_cost + contact_cost.")
+    propensity: float = Field(description="Probability of this service at this rank.")
+    why: list[Why]
+
+
+class WhyNot(BaseModel):
+    service_id: str
+    reason: str
+
+
+class RecommendAnswer(BaseModel):
+    decision_id: str
+    user_id: str
+    arm: Literal["policy", "explore", "holdout"]
+    services: list[Offer] = Field(description="Best first; empty: nothing is worth showing.")
+    n_reason: str = Field(description="Why so many.")
+    why_not: list[WhyNot] | None = Field(None, description="With explain: each service refused, and why.")
+    degraded: str | None = Field(description="What was missing for a full answer; null: nothing.")
+    bundle: str
+    profile_as_of: datetime
+
+
+class Refused(BaseModel):
+    error: str
+    status: int
+
+
+class BatchAnswer(BaseModel):
+    answers: list[RecommendAnswer | Refused] = Field(description="One for each request, in their order.")
+
+
+class Verdict(BaseModel):
+    event_id: str | None
+    verdict: Literal["accepted", "duplicate", "conflict", "rejected"]
+    reason: str | None
+
+
+class EventsAnswer(BaseModel):
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    verdicts: list[Verdict] = Field(description="One for each row, in their order.")
+
+
+class FeedbackAnswer(BaseModel):
+    verdict: Literal["accepted", "duplicate"]
+
+
+class Candidates(BaseModel):
+    """What was known of every service, in catalogue order."""
+
+    service_id: list[str]
+    eligible: list[bool]
+    uptake: list[float | None]
+    uplift_repurchase: list[float | None]
+    uplift_margin: list[float | None]
+
+
+class DecisionAnswer(RecommendAnswer):
+    channel: str
+    scenario: str
+    tier: str
+    max_services: int
+    slate_propensity: float = Field(description="Probability of the whole list, or of nothing.")
+    policy_list: list[str] = Field(description="What the policy would show without exploration.")
+    worth_by_length: list[float | None] = Field(description="Money, of the best list of each length.")
+    holdout: float
+    explore: float
+    seed: int = Field(description="Of the draw.")
+    candidates: Candidates
+
+
+class ProfileAnswer(BaseModel):
+    user_id: str
+    profile_as_of: datetime
+    tier: str
+    features: dict[str, float | None]
+
+
+class ServiceAnswer(BaseModel):
+    service_id: str
+    name: str
+    category: str
+    scenario: str
+    unit_cost: float
+    contact_cost: float
+    tiers: list[str]
+    capacity_per_day: int | None
+    provider: str
+    active_from: datetime | None
+    active_until: datetime | None
+
+
+class ServicesAnswer(BaseModel):
+    services: list[ServiceAnswer]
+    bundle: str
+
+
+class DeletedAnswer(BaseModel):
+    user_id: str
+    deleted: dict[str, int] = Field(description="Rows removed: events, feedback, decisions.")
+
+
+class ErrorAnswer(BaseModel):
+    error: str
+
+
+def faults(error: ValidationError) -> str:
+    """Every fault of a request in one line; of what was found, only its kind is told."""
+    return "; ".join(_fault(one) for one in error.errors(include_url=False, include_context=False))
+
+
+def _fault(one: Any) -> str:
+    where = ".".join(str(part) for part in one["loc"]) or "body"
+    if one["type"] == "missing":
+        return f"{where} is missing"
+    if one["type"] == "extra_forbidden":
+        return f"{where} is not a key of this request"
+    if one["type"] == "json_invalid":
+        return f"body must be JSON: {one['msg'].removeprefix('Invalid JSON: ')}"
+    expected = one["msg"].removeprefix("Value error, ").removeprefix("Input should ").removeprefix("Input ")
+    return f"{where}: should {expected}, got {_kind(one['input'])}".replace("should must", "must")
+
+
+def _kind(found: Any) -> str:
+    if found is None or isinstance(found, bool):
+        return {True: "true", False: "false", None: "null"}[found]
+    if isinstance(found, int | float):
+        return repr(found) if math.isfinite(found) else "a number that is not finite"
+    kinds = {str: "a text", list: "a list", dict: "an object"}
+    return next((name for kind, name in kinds.items() if isinstance(found, kind)), "something else")

@@ -1,0 +1,153 @@
+"""The lists of all users at one moment, decided as the service decides, as rows of the table exposures."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.history import History
+from features.pipeline import compute
+from features.tables import Tables
+from features.tiers import TIER_COLUMN
+from offers import exploration
+from offers.budget import solve_price
+from offers.eligibility import eligible
+from offers.policy import decide, expected_costs
+from offers.ranking import is_known
+from offers.settings import Settings
+from offers.types import Estimates, Progress, Slates
+from training.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a batch decided."""
+
+    rows: pd.DataFrame  # columns of the table exposures, then uptake, uplift, value and cost
+    money_price: float  # what a cost of 1 had to earn on top
+    expected_cost: float  # of the policy's lists, currency units
+
+
+def score(
+    tables: Tables,
+    bundle: Bundle,
+    settings: Settings,
+    now_us: int,
+    seed: int,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """One list for every user, with the propensities by which it was drawn.
+
+    Parameters
+    ----------
+    now_us : int
+        The moment of the decisions, microseconds since 1970; later rows are not known.
+    seed : int
+        The same seed draws the same exploration.
+    budget : float, optional
+        Money that the lists may be expected to cost together; the price of money is raised until they do.
+
+    Returns
+    -------
+    Scores
+        ``rows`` has a row for each service of a list, and one without a service where nothing is
+        shown; uptake, uplift, value and cost are those of the service offered alone.
+    """
+    history = History.of(tables, bundle.layout, bundle.windows.uptake_days)
+    n_users = len(history.user_ids)
+    profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
+    estimates = bundle.estimates(profiles)
+    tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
+    candidates = eligible(bundle.catalog, tiers.tolist(), now_us).mask & is_known(estimates)
+    held_out = np.array(
+        [exploration.in_holdout(user_id, settings.exploration) for user_id in history.user_ids], dtype=bool
+    )
+
+    def slates_at(price: float) -> Slates:
+        return decide(estimates, candidates, bundle.catalog, _dearer(settings, price).decision)
+
+    def cost_at(price: float) -> float:
+        costs = expected_costs(slates_at(price), estimates, bundle.catalog, settings.decision)
+        return float(costs[~held_out].sum())
+
+    price = 0.0 if budget is None else solve_price(cost_at, budget)
+    priced = _dearer(settings, price)
+    shown = _draw(slates_at(price), candidates, held_out, settings, seed)
+    return Scores(
+        rows=_rows(shown, history.user_ids, estimates, bundle, priced, now_us),
+        money_price=priced.decision.money_price,
+        expected_cost=cost_at(price),
+    )
+
+
+def _dearer(settings: Settings, price: float) -> Settings:
+    decision = replace(settings.decision, money_price=settings.decision.money_price + price)
+    return replace(settings, decision=decision)
+
+
+def _draw(
+    slates: Slates,
+    candidates: NDArray[np.bool_],
+    held_out: NDArray[np.bool_],
+    settings: Settings,
+    seed: int,
+) -> pd.DataFrame:
+    """What each user is shown, a row a service; ``place`` is in the catalogue, −1 for nothing."""
+    longest = settings.decision.max_services
+    rows: list[tuple[int, str, int, int, float, float]] = []
+    for user in range(len(candidates)):
+        policy_list = tuple(slates.services[user, : slates.length[user]].tolist())
+        eligible_here = np.flatnonzero(candidates[user]).tolist()
+        drawn = exploration.draw(
+            policy_list,
+            eligible_here,
+            longest,
+            bool(held_out[user]),
+            settings.exploration,
+            np.random.default_rng([seed, user]),
+        )
+        found = exploration.propensity(
+            drawn.services, policy_list, len(eligible_here), longest, settings.exploration
+        )
+        if not drawn.services:
+            rows.append((user, drawn.arm, 1, -1, found.slate, found.slate))
+        for rank, (place, propensity) in enumerate(zip(drawn.services, found.positions), start=1):
+            rows.append((user, drawn.arm, rank, place, propensity, found.slate))
+    columns = ["user", "arm", "position", "place", "propensity", "slate_propensity"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rows(
+    shown: pd.DataFrame,
+    user_ids: tuple[str, ...],
+    estimates: Estimates,
+    bundle: Bundle,
+    settings: Settings,
+    now_us: int,
+) -> pd.DataFrame:
+    user, place = shown["user"].to_numpy(), shown["place"].to_numpy()
+    is_service = place >= 0
+    uptake, uplift = (
+        np.where(is_service, array[user, place], np.nan)
+        for array in (estimates.uptake, estimates.uplift_margin)
+    )
+    cost = uptake * bundle.catalog.unit_cost[place] + bundle.catalog.contact_cost[place]
+    return pd.DataFrame(
+        {
+            "slate_id": [f"score-{now_us}-{number}" for number in user],
+            "user_id": np.array(user_ids, dtype=object)[user],
+            "shown_at": pd.to_datetime(np.full(len(shown), now_us), unit="us", utc=True),
+            "service_id": np.array([*bundle.catalog.ids, ""], dtype=object)[place],
+            "propensity": shown["propensity"],
+            "position": shown["position"],
+            "slate_propensity": shown["slate_propensity"],
+            "channel": "",
+            "arm": shown["arm"],
+            "uptake": uptake,
+            "uplift": uplift,
+            "value": uplift - cost * (1 + settings.decision.money_price),
+            "cost": cost,
+        }
+    )

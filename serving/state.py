@@ -1,0 +1,192 @@
+"""What is known of each user now: the data folder's history, and the rows that came in since."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.history import History
+from features.pipeline import Layout, compute
+from features.tables import Tables
+from features.tiers import TIER_COLUMN, Tiers
+from features.user_rows import UserRows
+from serving.deletion import DeletedUsers
+
+
+@dataclass
+class LiveRows:
+    """One user's rows that came in over HTTP, by column of ``UserRows``."""
+
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, **row: Any) -> None:
+        for name, value in row.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def times_us(self) -> list[int]:
+        return [at for name, column in self.columns.items() if name.endswith("at_us") for at in column]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A user's features at a moment."""
+
+    features: NDArray[np.float32]  # (n_columns,) in the order of the layout
+    tier: str
+    as_of_us: int
+
+
+class State:
+    """Histories, live rows and profiles of users, in memory.
+
+    Parameters
+    ----------
+    tables : Tables
+        The data folder as it was when the service started.
+    layout, tiers : Layout, Tiers
+        The bundle's.
+    uptake_days : int
+        The window that the bundle was trained for.
+    deleted : DeletedUsers
+        Of them nothing is known, whatever the data folder says.
+    """
+
+    def __init__(
+        self, tables: Tables, layout: Layout, tiers: Tiers, uptake_days: int, deleted: DeletedUsers
+    ) -> None:
+        self.layout, self.tiers, self.uptake_days = layout, tiers, uptake_days
+        self._deleted = deleted
+        self._history = History.of(tables, layout, uptake_days)
+        self._filed = FiledRows.of(tables)
+        self._live: dict[str, LiveRows] = {}
+
+    @property
+    def n_users(self) -> int:
+        """Users of the data folder, and those seen since."""
+        return len(self._history.user_position.keys() | self._live.keys())
+
+    def knows(self, user_id: str) -> bool:
+        """Is anything known of this user?"""
+        return user_id in self._live or self._is_filed(user_id)
+
+    def joined_at_us(self, user_id: str) -> int | None:
+        """When a user of the data folder joined; None for all others."""
+        if not self._is_filed(user_id):
+            return None
+        return int(self._history.joined_at_us[self._history.user_position[user_id]])
+
+    def has_event(self, event_id: str) -> bool:
+        """Does the data folder hold this event already?"""
+        return self._filed.has_event(event_id)
+
+    def add_event(self, user_id: str, event: str, at_us: int, service_id: str, value: float | None) -> None:
+        """An event that happened; part of the user's next profile."""
+        self._of(user_id).add(
+            event_at_us=at_us,
+            event=event,
+            event_service=service_id,
+            event_value=np.nan if value is None else value,
+        )
+
+    def add_feedback(self, user_id: str, at_us: int, nps: int, service_id: str) -> None:
+        """An answer of the user; part of the next profile."""
+        self._of(user_id).add(feedback_at_us=at_us, feedback_nps=nps, feedback_service=service_id)
+
+    def add_exposure(self, user_id: str, at_us: int, service_id: str) -> None:
+        """A service that was shown; part of the next profile."""
+        self._of(user_id).add(exposure_at_us=at_us, exposure_service=service_id)
+
+    def forget(self, user_id: str) -> None:
+        """Drop the rows that came in about this user, who was deleted."""
+        self._live.pop(user_id, None)
+
+    def rows_of(self, user_id: str, now_us: int) -> UserRows:
+        """All rows of a user; of one who is not known, those of somebody who joins now."""
+        live = self._live.get(user_id)
+        if self._is_filed(user_id):
+            rows = self._history.rows_of(user_id)
+        else:
+            rows = UserRows.unknown(min([now_us, *(live.times_us() if live else [])]))
+        return rows.plus(**live.columns) if live else rows
+
+    def profile(self, user_id: str, now_us: int) -> Profile:
+        """The user's features now.
+
+        A row may be a moment ahead of this clock; the profile's moment is then just after it, so that
+        whatever was acknowledged is known.
+        """
+        live = self._live.get(user_id)
+        as_of_us = max([now_us, *(at_us + 1 for at_us in live.times_us())] if live else [now_us])
+        rows = self.rows_of(user_id, now_us)
+        history = History.of_one(rows, self.layout, self.uptake_days)
+        features = compute(history, self.layout, [0], [as_of_us])[0]
+        spent = features[self.layout.columns.index(TIER_COLUMN)]
+        return Profile(features, str(self.tiers.of([spent])[0]), as_of_us)
+
+    def load(self, events: Sequence[Any], feedback: Sequence[Any], exposures: Sequence[Any]) -> None:
+        """Take rows of the database in; those that the data folder holds by now are left out."""
+        for row in events:
+            if not self._filed.has_event(row.event_id):
+                self.add_event(row.user_id, row.event, row.at_us, row.service_id, row.value)
+        for row in feedback:
+            if not self._filed.has_feedback(row.user_id, row.at_us, row.service_id):
+                self.add_feedback(row.user_id, row.at_us, row.nps, row.service_id)
+        for row in exposures:
+            if row.user_id and row.service_id and not self._filed.has_slate(row.slate_id):
+                self.add_exposure(row.user_id, row.shown_at_us, row.service_id)
+
+    def _is_filed(self, user_id: str) -> bool:
+        return user_id in self._history.user_position and user_id not in self._deleted
+
+    def _of(self, user_id: str) -> LiveRows:
+        return self._live.setdefault(user_id, LiveRows())
+
+
+@dataclass(frozen=True)
+class FiledRows:
+    """Which events, lists and answers the data folder holds, as sorted 64-bit hashes: 8 bytes each."""
+
+    events: NDArray[np.uint64]
+    slates: NDArray[np.uint64]
+    feedback: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "FiledRows":
+        """The keys of a data folder's rows."""
+        answers = tables.feedback
+        at_us = answers["at"].to_numpy("datetime64[us]").astype(np.int64)
+        keys = [
+            _feedback_key(*row)
+            for row in zip(answers["user_id"], at_us.tolist(), answers["service_id"], strict=True)
+        ]
+        return cls(
+            _hashes(tables.events["event_id"].to_numpy(object)),
+            _hashes(tables.exposures["slate_id"].unique().astype(object)),
+            _hashes(np.array(keys, dtype=object)),
+        )
+
+    def has_event(self, event_id: str) -> bool:
+        return _holds(self.events, event_id)
+
+    def has_slate(self, slate_id: str) -> bool:
+        return _holds(self.slates, slate_id)
+
+    def has_feedback(self, user_id: str, at_us: int, service_id: str) -> bool:
+        return _holds(self.feedback, _feedback_key(user_id, at_us, service_id))
+
+
+def _feedback_key(user_id: str, at_us: int, service_id: str) -> str:
+    return f"{at_us} {service_id} {user_id}"
+
+
+def _hashes(keys: NDArray[np.object_]) -> NDArray[np.uint64]:
+    return np.sort(pd.util.hash_array(keys, categorize=False))
+
+
+def _holds(hashes: NDArray[np.uint64], key: str) -> bool:
+    wanted = pd.util.hash_array(np.array([key], dtype=object), categorize=False)[0]
+    place = int(np.searchsorted(hashes, wanted))
+    return place < len(hashes) and hashes[place] == wanted

@@ -1,0 +1,126 @@
+"""A small world with a small bundle, made once through the public functions of the other rooms."""
+
+import tomllib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.pipeline import compute
+from features.tables import Tables
+from features.tiers import TIER_COLUMN, Tiers
+from features.world import make_world, write_world
+from offers.settings import Settings, parse_settings
+from serving.application import Application
+from serving.database import Database
+from serving.routes import make_app
+from training.boosting import LearnerSettings
+from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
+from training.source import Source, read_source
+from training.uplift import UpliftModel
+from training.uptake import UptakeModel
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it would rather have a later httpx
+    from starlette.testclient import TestClient
+
+QUICK = LearnerSettings(max_rounds=10, min_rows=50)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of 300 users, 4 services and 130 days."""
+    folder = tmp_path_factory.mktemp("world")
+    write_world(make_world(300, 4, 130, np.random.default_rng(0)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(data: Path) -> Settings:
+    return parse_settings(tomllib.loads((data / "perkwise.toml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def source(data: Path, settings: Settings) -> Source:
+    return read_source(data, settings)
+
+
+@pytest.fixture(scope="session")
+def tables(source: Source) -> Tables:
+    return source.tables
+
+
+@pytest.fixture(scope="session")
+def bundle(source: Source, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Small models of this world, written and read back."""
+    rows = source.dataset.single()
+    service = rows.service
+    propensities = np.full((len(rows), len(source.catalog) + 1), 1 / (len(source.catalog) + 1))
+    options = {"seed": 0, "n_jobs": 1, "settings": QUICK, "categorical": rows.categorical}
+    uplifts = {
+        outcome: UpliftModel(**options).fit(
+            rows.X, service, propensities, getattr(rows, outcome), rows.uptake
+        )
+        for outcome in ("repurchase", "margin")
+    }
+    n_users = len(source.history.user_ids)
+    now = np.full(n_users, rows.shown_at_us.max())
+    profiles = compute(source.history, source.layout, np.arange(n_users), now)
+    spent = profiles[:, source.layout.columns.index(TIER_COLUMN)]
+    parts = BundleParts(
+        layout=source.layout,
+        tiers=Tiers.learn(spent, settings.tiers.names),
+        catalog=source.catalog,
+        uptake=UptakeModel(**options).fit(rows.X, service, rows.uptake, len(source.catalog)),
+        uplift_repurchase=uplifts["repurchase"],
+        uplift_margin=uplifts["margin"],
+        golden=rows.X[::20],
+        settings=settings,
+        seed=0,
+        data_hash=source.data_hash,
+        test_from_us=int(rows.shown_at_us.max()),
+        rows={"train": len(rows), "test": 0},
+    )
+    return read_bundle(write_bundle(parts, tmp_path_factory.mktemp("bundles")))
+
+
+class Clock:
+    """A clock that stands still until it is moved: microseconds since 1970."""
+
+    def __init__(self, now_us: int) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Some time after the world ends."""
+    return Clock(1_800_000_000_000_000)
+
+
+@pytest.fixture
+def application(
+    tables: Tables, bundle: Bundle, settings: Settings, clock: Clock, tmp_path: Path
+) -> Iterator[Application]:
+    """An application with a state of its own."""
+    database = Database(tmp_path / "state.db")
+    yield Application(tables, bundle, database, settings, clock)
+    database.close()
+
+
+@pytest.fixture
+def client(application: Application) -> TestClient:
+    """The routes over that application, without BentoML around them."""
+    app = make_app()
+    app.state.application = application
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def user_id(tables: Tables) -> str:
+    """A user of the data folder."""
+    return str(tables.users["user_id"].iloc[7])
