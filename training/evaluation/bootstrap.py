@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_REPLICATES_AT_ONCE = 100
+_USERS_AT_ONCE = 4096  # counts turned to floats at a time
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class UserBootstrap:
         self.n_users = len(users)
         if self.n_users < 2:
             raise ValueError(f"user must name at least two users to resample, got {self.n_users}.")
-        self._counts = np.empty((n_replicates, self.n_users), np.uint8)
-        for replicate in self._counts:
+        self._counts = np.empty((self.n_users, n_replicates), np.uint8)
+        for replicate in range(n_replicates):
             drawn = rng.integers(0, self.n_users, self.n_users)
-            replicate[:] = np.bincount(drawn, minlength=self.n_users)
+            self._counts[:, replicate] = np.bincount(drawn, minlength=self.n_users)
 
     def sums(self, columns: Floats, rows: NDArray | None = None) -> Floats:
         """Column sums in every replicate, shape (n_replicates, k).
@@ -114,8 +114,8 @@ class UserBootstrap:
         order = np.argsort(user, kind="stable")
         present, first = np.unique(user[order], return_index=True)
         by_user = np.add.reduceat(columns[order], first, axis=0)
-        counts = self._counts[:, present]
-        starts = range(0, len(counts), _REPLICATES_AT_ONCE)
-        return np.concatenate(
-            [counts[start : start + _REPLICATES_AT_ONCE].astype(float) @ by_user for start in starts]
-        )
+        sums = np.zeros((self._counts.shape[1], columns.shape[1]))
+        for start in range(0, len(present), _USERS_AT_ONCE):
+            part = slice(start, start + _USERS_AT_ONCE)
+            sums += self._counts[present[part]].T.astype(float) @ by_user[part]
+        return sums

@@ -100,7 +100,7 @@ def _drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[
 
 
 def _percent(axis: mpl.axis.Axis) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
 def _inline(svg: str) -> str:

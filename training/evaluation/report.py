@@ -1,5 +1,6 @@
 """The report as one self-contained HTML page: it opens without a network and can be sent to somebody."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +24,23 @@ class Scale:
 
     low: float
     high: float
+    reference: float  # where the thin upright line stands
     ticks: tuple[float, ...]
     decimals: int
 
     @classmethod
-    def around(cls, intervals: Iterable[Interval]) -> "Scale":
-        """A scale on which 0 and every interval can be seen."""
-        ends = [0.0]
+    def around(cls, intervals: Iterable[Interval], reference: float = 0.0) -> "Scale":
+        """A scale on which the reference and every interval can be seen."""
+        ends = [reference]
         for interval in intervals:
-            ends += [end for end in (interval.value, interval.low, interval.high) if abs(end) < float("inf")]
+            ends += [end for end in (interval.value, interval.low, interval.high) if math.isfinite(end)]
         low, high = min(ends), max(ends)
         if low == high:
             high = low + 1.0
         ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
         step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
         decimals = next((d for d in range(7) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 6)
-        return cls(low, high, tuple(ticks), decimals)
+        return cls(low, high, reference, tuple(ticks), decimals)
 
     def at(self, number: float) -> str:
         """Percent of the width, for an SVG attribute."""
@@ -76,7 +78,10 @@ def render(evaluation: Evaluation) -> str:
         headline=wording.headline(evaluation),
         names=_policy_names(evaluation),
         policies=_by_value(evaluation),
-        policy_scale=Scale.around(figures.doubly_robust for figures in evaluation.policies.values()),
+        policy_scale=Scale.around(
+            (figures.doubly_robust for figures in evaluation.policies.values()),
+            reference=evaluation.policies["nothing"].doubly_robust.value,
+        ),
         baselines=[name for name in _order(evaluation) if name != PERKWISE],
         gain_scale=Scale.around(evaluation.gains.values()),
         more_needed=wording.more_needed,

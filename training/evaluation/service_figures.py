@@ -43,11 +43,6 @@ class HeldOut:
     def interval(self, value: float, replicates: Floats) -> Interval:
         return Interval.of(value, replicates, self.level)
 
-    def mean_replicates(self, value: Floats, weights: Floats, rows: NDArray) -> Floats:
-        """The weighted mean of some rows in every replicate."""
-        sums = self.resampled.sums(np.column_stack([weights * value, weights]), rows)
-        return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
-
 
 def service_figures(
     held_out: HeldOut,
@@ -83,19 +78,14 @@ def service_figures(
     if min(len(shown), len(nothing)) < MIN_EXPOSURES:
         return counted
     ranking = _Ranking.of(held_out, position, np.sort(np.concatenate([shown, nothing])), uplift)
-    may = np.flatnonzero(eligible)
-    effect = effect_of_offer(
-        held_out.outcome, test.service, test.slate_propensity, position, held_out.mu0, uplift
-    )[may]
     figures = replace(
         counted,
         reliability=uptake_reliability(test.uptake[shown], uptake[shown]),
         qini=held_out.interval(qini(*ranking.columns), ranking.replicates.qini()),
         auuc=auuc(*ranking.columns),
         curve=ranking.curve(held_out.level),
-        deciles=_deciles(held_out, effect, uplift[may], may),
     )
-    return _with_worth(figures, held_out, position, effect, may, shown)
+    return _with_uplift(figures, held_out, position, uplift, np.flatnonzero(eligible), shown)
 
 
 def uptake_reliability(taken: Floats, predicted: Floats) -> Reliability:
@@ -132,32 +122,51 @@ class _Ranking:
         )
 
 
-def _deciles(held_out: HeldOut, effect: Floats, uplift: Floats, rows: NDArray) -> Deciles:
-    predicted, realised = uplift_by_decile(effect, uplift)
-    group = rank_groups(uplift, 10)
-    intervals = []
-    for bin_, value in enumerate(realised.tolist()):
-        inside = group == bin_
-        replicates = held_out.mean_replicates(effect[inside], np.ones(inside.sum()), rows[inside])
-        intervals.append(held_out.interval(value, replicates))
-    return Deciles(predicted, tuple(intervals))
-
-
-def _with_worth(
-    figures: ServiceFigures, held_out: HeldOut, position: int, effect: Floats, may: NDArray, shown: NDArray
+def _with_uplift(
+    figures: ServiceFigures, held_out: HeldOut, position: int, uplift: Floats, may: NDArray, shown: NDArray
 ) -> ServiceFigures:
-    """The average uplift over the eligible rows, the cost of an offer, and of money what is left."""
+    """The uplift over the rows `may`, by tenth and on average, and what of it the costs leave."""
+    test = held_out.test
+    effect = effect_of_offer(
+        held_out.outcome, test.service, test.slate_propensity, position, held_out.mu0, uplift
+    )[may]
+    tenth = rank_groups(uplift[may], 10)
+    by_tenth = np.zeros((len(may), 2, tenth.max() + 1))
+    by_tenth[np.arange(len(may)), :, tenth] = np.column_stack([effect, np.ones(len(may))])
+    effects, n = np.moveaxis(
+        held_out.resampled.sums(by_tenth.reshape(len(may), -1), may).reshape(-1, 2, tenth.max() + 1), 1, 0
+    )
+    predicted, realised = uplift_by_decile(effect, uplift[may])
+    deciles = Deciles(
+        predicted,
+        tuple(held_out.interval(*pair) for pair in zip(realised, _ratio(effects, n).T, strict=True)),
+    )
+    uplifts = effects.sum(axis=1) / n.sum(axis=1)
+    figures = replace(figures, deciles=deciles, uplift=held_out.interval(effect.mean(), uplifts))
+    return _with_costs(figures, held_out, position, effect.mean(), uplifts, shown)
+
+
+def _with_costs(
+    figures: ServiceFigures,
+    held_out: HeldOut,
+    position: int,
+    uplift: float,
+    uplifts: Floats,
+    shown: NDArray,
+) -> ServiceFigures:
     catalog, test = held_out.test.catalog, held_out.test
     spent = test.uptake[shown] * catalog.unit_cost[position] + catalog.contact_cost[position]
     weights = 1 / test.slate_propensity[shown]
-    uplift, cost = float(effect.mean()), float(np.average(spent, weights=weights))
-    uplifts = held_out.mean_replicates(effect, np.ones(len(may)), may)
-    figures = replace(figures, uplift=held_out.interval(uplift, uplifts), cost=cost)
+    cost = float(np.average(spent, weights=weights))
+    figures = replace(figures, cost=cost)
     if not held_out.is_money:
         return figures
-    costs = held_out.mean_replicates(spent, weights, shown)
-    figures = replace(figures, net=held_out.interval(uplift - cost, uplifts - costs))
-    if cost == 0:
-        return figures
-    returns = np.divide(uplifts - costs, costs, out=np.full(len(costs), np.nan), where=costs > 0)
-    return replace(figures, roi=held_out.interval((uplift - cost) / cost, returns))
+    costs = _ratio(*held_out.resampled.sums(np.column_stack([weights * spent, weights]), shown).T)
+    net = held_out.interval(uplift - cost, uplifts - costs)
+    roi = held_out.interval((uplift - cost) / cost, _ratio(uplifts - costs, costs)) if cost > 0 else None
+    return replace(figures, net=net, roi=roi)
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    """Replicates of a ratio; nan where nothing was drawn to divide by."""
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
