@@ -7,6 +7,7 @@ together. Totals are integers, so no answer depends on the order of the rows or 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -89,6 +90,8 @@ class Log:
         All searches take their steps together. No key of user and time is formed: at microseconds
         one would not fit into 64 bits.
         """
+        if self.n_users == 1:
+            return np.searchsorted(self.at_us, at_us)
         row, end = self.start[user], self.start[user + 1]
         step = 1 << int(np.max(end - row, initial=0)).bit_length()
         while step := step >> 1:
@@ -107,28 +110,37 @@ class Log:
         return self._totals[column]
 
     def levels(self, column: str) -> "_Levels":
-        """Running counts of a column's codes, made at the first call."""
+        """The rows by the codes of a column."""
         if column not in self._levels:
-            self._levels[column] = _Levels.of(self.columns[column], self.at_us, self.n_levels[column])
+            self._levels[column] = _Levels(self.columns[column], self.at_us, self.n_levels[column])
         return self._levels[column]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Levels:
-    """A log counted by the codes of one of its columns."""
+    """A log's rows by the codes of one of its columns; each view is made when it is first asked for."""
 
-    n_before: NDArray[np.int32]  # (n_rows + 1, n_levels) rows of each level before a row
-    at_us: Ints  # (n_rows,) times of the rows, level after level
-    start: Ints  # (n_levels,) where each level's times begin
+    codes: NDArray
+    at_us: Ints
+    n_levels: int
 
-    @classmethod
-    def of(cls, codes: NDArray, at_us: Ints, n_levels: int) -> "_Levels":
-        n_before = np.zeros((len(codes) + 1, n_levels), np.int32)
-        for level in range(n_levels):
-            np.cumsum(codes == level, out=n_before[1:, level])
-        order = np.argsort(codes.astype(np.int16), kind="stable")
-        n_without = np.count_nonzero(codes < 0)
-        return cls(n_before, at_us[order], n_without + _running_total(n_before[-1])[:-1])
+    @cached_property
+    def n_before(self) -> NDArray[np.int32]:
+        """Rows of each level before each row, shape (n_rows + 1, n_levels)."""
+        n_before = np.zeros((len(self.codes) + 1, self.n_levels), np.int32)
+        for level in range(self.n_levels):
+            np.cumsum(self.codes == level, out=n_before[1:, level])
+        return n_before
+
+    @cached_property
+    def times(self) -> Ints:
+        """Times of the rows, level after level, shape (n_rows,)."""
+        return self.at_us[np.argsort(self.codes.astype(np.int16), kind="stable")]
+
+    @cached_property
+    def start(self) -> Ints:
+        """Where each level's times begin, after those of rows without a level, shape (n_levels,)."""
+        return np.count_nonzero(self.codes < 0) + _running_total(self.n_before[-1])[:-1]
 
 
 class At:
@@ -189,7 +201,7 @@ class At:
         levels = self.log.levels(column)
         n_before = levels.n_before[self._end]
         known = n_before > levels.n_before[self._begin(None)]
-        last_at_us = _pick(levels.at_us, levels.start + n_before - 1, known)
+        last_at_us = _pick(levels.times, levels.start + n_before - 1, known)
         return (self.as_of_us[:, None] - last_at_us) / DAY_US
 
     def last_at_us_of(self, column: str, level: Ints) -> Floats:
@@ -197,7 +209,7 @@ class At:
         levels = self.log.levels(column)
         n_before = levels.n_before[self._end, level]
         known = n_before > levels.n_before[self._begin(None), level]
-        return _pick(levels.at_us, levels.start[level] + n_before - 1, known)
+        return _pick(levels.times, levels.start[level] + n_before - 1, known)
 
     def _days_since(self, at_us: Floats) -> Floats:
         return (self.as_of_us - at_us) / DAY_US

@@ -39,18 +39,17 @@ class Attribute:
         codes = pd.Index(self.levels, dtype="str").get_indexer(pd.Index(column.astype("str")))
         return np.where(codes < 0, np.nan, codes)
 
-    def encode_one(self, value: object) -> float:
+    def encode_one(self, value: Any) -> float:
         """The same of one value."""
-        return float(self.encode(pd.Series([value]))[0]) if self.levels is None else self._code(value)
+        if value is None:
+            return np.nan
+        return float(value) if self.levels is None else self._code_of.get(str(value), np.nan)
 
     def decode(self, code: float) -> object:
         """The value that `encode` made into `code`; None where it is unknown."""
         if np.isnan(code):
             return None
         return float(code) if self.levels is None else self.levels[int(code)]
-
-    def _code(self, value: object) -> float:
-        return self._code_of.get(str(value), np.nan)
 
     @cached_property
     def _code_of(self) -> dict[str, float]:
