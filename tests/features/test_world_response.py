@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from features.world_behaviour import draw_orders
+from features.world_behaviour import Happenings, draw_orders
 from features.world_customers import draw_customers
 from features.world_decisions import LONGEST, Decisions
 from features.world_response import (
@@ -35,8 +35,8 @@ def all_services(user: int):
     return respond(CUSTOMERS, OFFERING, np.full(12, user), services, np.full(12, DAY))
 
 
-def forced_outcomes(user: int, slate: list[int], seed: int):
-    """Take, number of orders and margin of one user who lives the same window many times."""
+def forced_orders(user: int, slate: list[int], seed: int):
+    """The takes and the orders of one user who lives the same days many times."""
     rng = np.random.default_rng(seed)
     clones = CUSTOMERS.take(np.full(N_DRAWS, user))
     slates = np.full((N_DRAWS, LONGEST), -1)
@@ -45,11 +45,14 @@ def forced_outcomes(user: int, slate: list[int], seed: int):
     answers = answer(clones, OFFERING, rows, days, slates, rng)
     unused = np.zeros(N_DRAWS, int)
     decisions = Decisions(rows, days, slates, unused, unused + 1.0, np.ones(slates.shape))
-    orders = draw_orders(clones, decisions, answers, 90, rng)
-    inside = (orders.day >= DAY) & (orders.day < DAY + REPURCHASE_DAYS)
+    return answers.taken, draw_orders(clones, decisions, answers, 90, rng)
+
+
+def orders_in_window(orders: Happenings, start: float = DAY):
+    """Number and margin of each life's orders from a day on."""
+    inside = (orders.day >= start) & (orders.day < start + REPURCHASE_DAYS)
     n_orders = np.bincount(orders.user[inside], minlength=N_DRAWS)
-    margin = MARGIN_RATE * np.bincount(orders.user[inside], orders.value[inside], minlength=N_DRAWS)
-    return answers.taken, n_orders, margin
+    return n_orders, MARGIN_RATE * np.bincount(orders.user[inside], orders.value[inside], minlength=N_DRAWS)
 
 
 def z_score(draws: np.ndarray, truth: float) -> float:
@@ -84,16 +87,22 @@ def test_forced_offers_have_the_mean_outcomes_of_the_closed_forms(extreme):
     uplift = np.stack([one_service(service, users).uplift_margin for service in range(12)], axis=1)
     user, service = np.unravel_index(extreme(uplift), uplift.shape)
     truth = one_service(service, np.array([user]))
-    taken, n_orders, margin = forced_outcomes(user, [service], seed=3)
+    taken, orders = forced_orders(user, [service], seed=3)
+    n_orders, margin = orders_in_window(orders)
     p_order = 1 - np.exp(-truth.orders[0]) + truth.uplift_repurchase[0]
     expected_margin = truth.margin_per_order[0] * truth.orders[0] + truth.uplift_margin[0]
     assert abs(z_score(taken == service, truth.uptake[0])) < 4
     assert abs(z_score(n_orders > 0, p_order)) < 4
     assert abs(z_score(margin, expected_margin)) < 4
 
+    after = DAY + REPURCHASE_DAYS  # nothing is left of the offer
+    orders_after = orders_expected(CUSTOMERS, np.array([user]), np.array([after]))[0]
+    assert abs(z_score(orders_in_window(orders, after)[0], orders_after)) < 4
+
 
 def test_showing_nothing_leaves_the_orders_as_they_are():
-    taken, n_orders, _ = forced_outcomes(0, [], seed=4)
+    taken, orders = forced_orders(0, [], seed=4)
+    n_orders, _ = orders_in_window(orders)
     assert set(taken) == {-1}
     assert abs(z_score(n_orders, orders_expected(CUSTOMERS, np.array([0]), np.array([DAY]))[0])) < 4
 
@@ -103,7 +112,8 @@ def test_a_list_is_worth_its_services_scaled_by_how_often_each_is_taken():
     each = all_services(user)
     p_take = take_probabilities_of_one_list(attraction(each.uptake[slate]), CHOICE_LOAD)
     uplift = (each.uplift_margin[slate] * p_take / each.uptake[slate]).sum()
-    taken, _, margin = forced_outcomes(user, slate, seed=5)
+    taken, orders = forced_orders(user, slate, seed=5)
+    _, margin = orders_in_window(orders)
     for service, p in zip(slate, p_take):
         assert abs(z_score(taken == service, p)) < 4
     assert abs(z_score(margin, each.margin_per_order[0] * each.orders[0] + uplift)) < 4
