@@ -93,6 +93,7 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = _engine(path)
         metadata.create_all(self._engine)
+        self._is_open = True
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
         self._thread.start()
@@ -106,12 +107,15 @@ class Database:
         return self._put(job).result()
 
     def close(self) -> None:
-        """Finish what was asked for, then let go of the file."""
+        """Finish what was asked for, then let go of the file; what is asked for later is refused."""
+        self._is_open = False
         self._jobs.put(None)
         self._thread.join()
         self._engine.dispose()
 
     def _put(self, job: Job[T]) -> Future[T]:
+        if not self._is_open:
+            raise RuntimeError("the database is closed: the service is about to end.")
         future: Future[T] = Future()
         self._jobs.put((job, future))
         return future

@@ -5,6 +5,7 @@ only its place in the code is logged.
 """
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -215,3 +216,7 @@ def _error(status: int, message: str) -> Response:
 
 def _first_reason(answer: dict[str, Any]) -> str:
     return str(answer["verdicts"][0]["reason"])
+
+
+if __name__ == "__main__":  # python -m serving.routes > docs/openapi.json
+    sys.stdout.buffer.write(orjson.dumps(openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

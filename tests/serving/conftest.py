@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it would rather have a later httpx
     from starlette.testclient import TestClient
 
+EARNED = np.array([25.0, 15.0, 8.0, 0.0, 0.0])  # by a use of each service, the last of none; currency units
 QUICK = LearnerSettings(max_rounds=10, min_rows=50)
 
 
@@ -54,16 +55,15 @@ def tables(source: Source) -> Tables:
 
 @pytest.fixture(scope="session")
 def bundle(source: Source, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Small models of this world, written and read back."""
+    """Small models, written and read back: of this world, but that a use earns what EARNED says."""
     rows = source.dataset.single()
     service = rows.service
     propensities = np.full((len(rows), len(source.catalog) + 1), 1 / (len(source.catalog) + 1))
     options = {"seed": 0, "n_jobs": 1, "settings": QUICK, "categorical": rows.categorical}
+    outcomes = {"repurchase": rows.repurchase, "margin": 0.1 * rows.margin + EARNED[service] * rows.uptake}
     uplifts = {
-        outcome: UpliftModel(**options).fit(
-            rows.X, service, propensities, getattr(rows, outcome), rows.uptake
-        )
-        for outcome in ("repurchase", "margin")
+        name: UpliftModel(**options).fit(rows.X, service, propensities, outcome, rows.uptake)
+        for name, outcome in outcomes.items()
     }
     n_users = len(source.history.user_ids)
     now = np.full(n_users, rows.shown_at_us.max())
@@ -110,6 +110,12 @@ def application(
     database = Database(tmp_path / "state.db")
     yield Application(tables, bundle, database, settings, clock)
     database.close()
+
+
+@pytest.fixture(scope="session")
+def make_client() -> type[TestClient]:
+    """A client of an ASGI application in this process; as a context it starts and ends the application."""
+    return TestClient
 
 
 @pytest.fixture

@@ -75,3 +75,10 @@ def test_closing_finishes_what_was_asked_for(tmp_path):
 
     assert len(asyncio.run(ask_and_close())) == 100
     assert len(names_on_disk(tmp_path)) == 100
+
+
+def test_a_closed_database_refuses_what_is_asked_for_later(tmp_path):
+    database = Database(tmp_path / "new" / "state.db")
+    database.close()
+    with pytest.raises(RuntimeError, match="the database is closed"):
+        database.run_now(partial(put, name="a"))

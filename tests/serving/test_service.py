@@ -1,0 +1,117 @@
+"""The BentoML service in this process, and the served process over a real port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.config import ServeConfig
+from serving.launch import serve
+from serving.routes import openapi
+from serving.service import Perkwise
+
+PROJECT = Path(__file__).resolve().parents[2]
+RUN = "import os; from serving.config import *; from serving.launch import serve; \
+c = ServeConfig.from_environment(os.environ); \
+serve(c.data, c.bundle, c.state, c.settings, port=int(os.environ['PORT']))"
+
+
+@pytest.fixture
+def config(data, bundle, settings, tmp_path):
+    return ServeConfig(data, bundle.path, tmp_path / "state.db", settings)
+
+
+def test_the_service_answers_beside_what_bentoml_answers(config, make_client, monkeypatch, user_id):
+    for name, value in config.to_environment().items():
+        monkeypatch.setenv(name, value)
+    with make_client(Perkwise.to_asgi()) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/docs.json").json() == openapi()
+        answer = client.post("/recommend", json={"user_id": user_id})
+        assert answer.status_code == 200
+        client.get(f"/users/{user_id}/profile")
+        metrics = client.get("/metrics").text
+        assert 'perkwise_requests_total{route="/recommend",status="200"} 1.0' in metrics
+        assert "perkwise_decisions_total" in metrics
+        assert f"/users/{user_id}" not in metrics
+
+
+@contextmanager
+def running(config, port):
+    """The served process, ready; ended with SIGTERM."""
+    environment = {**os.environ, **config.to_environment(), "PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-c", RUN], cwd=PROJECT, env=environment)
+    try:
+        _wait_until_ready(port, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def _wait_until_ready(port, process):
+    for _ in range(600):
+        assert process.poll() is None, "the service ended before it was ready"
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the service was not ready within a minute")
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def post(port, path, body):
+    return httpx.post(f"http://127.0.0.1:{port}{path}", json=body, timeout=20).json()
+
+
+def test_over_a_real_port_the_service_answers_and_ends_when_told_to(config, user_id):
+    port = _free_port()
+    with running(config, port) as process:
+        assert post(port, "/recommend", {"user_id": user_id})["user_id"] == user_id
+    assert process.returncode == -signal.SIGTERM
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{port}/livez")
+
+
+@pytest.mark.slow
+def test_nothing_acknowledged_is_lost_by_a_kill(config, user_id):
+    port = _free_port()
+    request = {"user_id": user_id, "request_id": "r1"}
+    event = {"event_id": "e1", "user_id": user_id, "event": "used", "at": "2026-01-01T00:00:00Z"}
+    with running(config, port) as process:
+        answer = post(port, "/recommend", request)
+        assert post(port, "/events", {"events": [event]})["accepted"] == 1
+        process.kill()
+        process.wait(timeout=20)
+    with running(config, port):
+        assert post(port, "/recommend", request) == answer
+        assert post(port, "/events", {"events": [event]})["duplicate"] == 1
+
+
+def test_what_keeps_the_service_from_starting_is_told(config, tmp_path):
+    absent = tmp_path / "no such bundle"
+    with pytest.raises(ValueError, match="there is no bundle at"):
+        serve(config.data, absent, config.state, config.settings, port=_free_port())
+
+
+def test_a_port_in_use_is_told(config):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} on 127.0.0.1 cannot be listened on"):
+            serve(config.data, config.bundle, config.state, config.settings, port=port)
