@@ -1,11 +1,442 @@
-"""The command line: one command for each stage, in the order they run."""
+"""The command line: one command for each stage, in the order they run.
+
+Libraries that take seconds to import (MLflow, BentoML, LightGBM) are imported by the commands that need
+them, so that `perkwise --help` answers at once.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from offers.settings import Settings, parse_settings
+from offers.types import Progress as ProgressCallback
+
+if TYPE_CHECKING:
+    from training.evaluation.figures import Evaluation
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Errors of the rooms become one line that says what to do; commands are listed in the order they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyError:
+            raise  # a fault of ours, not of the input
+        except (ValueError, LookupError, OSError) as error:
+            if os.environ.get("PERKWISE_DEBUG"):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def home() -> Path:
+    """The folder of perkwise.toml, var/ and mlruns/."""
+    return Path(os.environ.get("PERKWISE_HOME", Path(__file__).parent)).resolve()
+
+
+def read_settings(data: Path | None = None) -> Settings:
+    """The project's perkwise.toml, overridden key by key by the data folder's own."""
+    files = [home() / "perkwise.toml"] + ([data / "perkwise.toml"] if data else [])
+    layers = []
+    for file in files:
+        if file.is_file():
+            try:
+                layers.append(tomllib.loads(file.read_text(encoding="utf-8")))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"{file} must be TOML, got: {error}.") from error
+    return parse_settings(*layers)
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Bars on standard error where it is a terminal, one for each stage of the work."""
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+        stages: dict[str, Any] = {}
+
+        def step(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield step
+
+
+def say(as_json: bool, answer: dict[str, Any], *lines: Any) -> None:
+    """One JSON object on standard output, or what a person would rather read."""
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        for line in lines:
+            out.print(line)
+
+
+def table_of(title: str, headings: list[str], rows: list[list[Any]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def parse_time(option: str, text: str) -> datetime:
+    """The moment a text names; it must name its zone, so that nobody has to guess it."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(
+            f"{option} must be a time with its zone, such as 2026-01-01T00:00:00Z, got {text!r}."
+        )
+    return moment
+
+
+def find_bundle(name: str | None) -> Path:
+    """A bundle by its folder, by the beginning of its hash, or the champion."""
+    from training.champion import read_champion
+
+    if name is None:
+        return read_champion(home() / "var")
+    if Path(name).is_dir():
+        return Path(name)
+    bundles = home() / "var" / "bundles"
+    found = [path for path in sorted(bundles.glob("*")) if path.name.startswith(name)]
+    if len(found) != 1:
+        known = ", ".join(path.name for path in sorted(bundles.glob("*"))) or "none; train first"
+        raise ValueError(
+            f"--bundle must be a bundle's folder or begin one hash, got {name!r}; known are {known}."
+        )
+    return found[0]
+
+
+def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
+    """The report on a terminal: the verdict, then what each policy is worth."""
+    from training.evaluation.wording import POLICY_NAMES, headline, with_bounds
+
+    yield headline(evaluation).text
+    rows = []
+    for name, figures in evaluation.policies.items():
+        gain = "" if name == "perkwise" else with_bounds(evaluation.gains[name])
+        share = (evaluation.oracle_share or {}).get(name)
+        rows.append(
+            [
+                POLICY_NAMES[name],
+                with_bounds(figures.doubly_robust),
+                gain,
+                f"{share:.0%}" if share is not None else "",
+            ]
+        )
+    headings = ["policy", f"{evaluation.unit} an exposure", "gain of Perkwise"]
+    if evaluation.oracle_share:
+        headings.append("of the oracle's gain")
+    else:
+        rows = [row[:-1] for row in rows]
+    yield table_of(f"Doubly robust value on {evaluation.n_test:,} held-out exposures", headings, rows)
+    yield f"Report   {file}"
+
+
+def option_json(command: Callable) -> Callable:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")(
+        command
+    )
+
+
+def option_seed(command: Callable) -> Callable:
+    return click.option("--seed", default=0, show_default=True, help="Same seed, same answer.")(command)
+
+
+data_argument = click.argument("data", type=click.Path(path_type=Path))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Which value-added services to offer to whom, how many, and when none."""
+    """Which value-added services to offer to whom, how many, and when none.
+
+    Start with `perkwise demo`; it runs every stage on simulated customers.
+    """
+
+
+@main.command()
+@click.option("--users", default=20_000, show_default=True)
+@click.option("--services", default=12, show_default=True)
+@click.option("--days", default=180, show_default=True)
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@option_seed
+@option_json
+def world(users: int, services: int, days: int, folder: Path, seed: int, as_json: bool) -> None:
+    """Write a data folder of simulated customers, and their truth beside it.
+
+    Example: perkwise world --users 20000 --services 12 --days 180 --seed 1 var/shop
+    """
+    from features.world import make_world, write_world
+
+    with progress_bars() as progress:
+        made = make_world(users, services, days, np.random.default_rng(seed), progress)
+        write_world(made, folder, seed)
+    rows = {name: len(getattr(made, name)) for name in ("users", "services", "orders", "events", "exposures")}
+    say(
+        as_json,
+        {"out": str(folder), "rows": rows, "truth": str(folder / "truth")},
+        f"Wrote {', '.join(f'{n:,} {name}' for name, n in rows.items())} to {folder}.",
+        f"The truth is in {folder / 'truth'}.",
+    )
+
+
+@main.group("import", cls=Commands)
+def import_() -> None:
+    """Turn a public data set into a data folder."""
+
+
+@import_.command("hillstrom")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@option_json
+def hillstrom(source: Path, folder: Path, as_json: bool) -> None:
+    """The e-mail trial of Hillstrom (2008): 64,000 customers, two e-mails and a holdout.
+
+    Example: perkwise import hillstrom hillstrom.parquet var/hillstrom
+    """
+    from features.importers.hillstrom import import_hillstrom
+
+    import_hillstrom(source, folder)
+    say(as_json, {"out": str(folder)}, f"Wrote the data folder {folder}.")
+
+
+@import_.command("starbucks")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--window-days", type=int, help="Outcome window; by default it ends before the next wave.")
+@option_json
+def starbucks(source: Path, folder: Path, window_days: int | None, as_json: bool) -> None:
+    """The rewards data: 17,000 users, ten offers in six randomised waves.
+
+    SOURCE is the folder of portfolio.json, profile.json and transcript.json, gzip'ed or not.
+
+    Example: perkwise import starbucks starbucks_rewards var/starbucks
+    """
+    from features.importers.starbucks import import_starbucks
+
+    import_starbucks(source, folder, window_days)
+    say(as_json, {"out": str(folder)}, f"Wrote the data folder {folder}.")
+
+
+@main.command()
+@data_argument
+@option_json
+def validate(data: Path, as_json: bool) -> None:
+    """Check the tables of a data folder; rows that break the contract go to its quarantine/.
+
+    Ends with an error only where a table cannot be used at all.
+
+    Example: perkwise validate var/shop
+    """
+    from features.tables import load_tables, write_quarantine
+
+    tables = load_tables(data, read_settings(data).money)
+    files = write_quarantine(tables, data)
+    rules = tables.quarantine.groupby(["table", "rule", "column"]).size().reset_index(name="rows")
+    answer = {
+        "tables": {
+            count.table: {
+                "read": count.read,
+                "accepted": count.accepted,
+                "quarantined": count.quarantined,
+                "unknown_columns": list(count.unknown_columns),
+            }
+            for count in tables.counts
+        },
+        "rules": rules.to_dict("records"),
+        "quarantine": [str(file) for file in files],
+    }
+    lines: list[Any] = [
+        table_of(
+            f"Tables of {data}",
+            ["table", "read", "accepted", "quarantined", "further columns"],
+            [
+                [
+                    count.table,
+                    f"{count.read:,}",
+                    f"{count.accepted:,}",
+                    f"{count.quarantined:,}",
+                    ", ".join(count.unknown_columns),
+                ]
+                for count in tables.counts
+            ],
+        )
+    ]
+    if len(rules):
+        faults = [[rule.table, rule.rule, rule.column, f"{rule.rows:,}"] for rule in rules.itertuples()]
+        lines.append(table_of("Quarantined, by rule", ["table", "rule", "column", "rows"], faults))
+        lines.append(f"Each row with its remedy: {', '.join(str(file) for file in files)}")
+    say(as_json, answer, *lines)
+
+
+@main.command()
+@data_argument
+@click.option(
+    "--as-of", required=True, metavar="T", help="The moment at which knowledge ends, with its zone."
+)
+@click.option("--out", "file", required=True, type=click.Path(path_type=Path), help="A Parquet file.")
+@option_json
+def profile(data: Path, as_of: str, file: Path, as_json: bool) -> None:
+    """What was known of every user strictly before a moment, as a Parquet file.
+
+    Example: perkwise profile var/shop --as-of 2026-01-01T00:00:00Z --out var/profiles.parquet
+    """
+    from features.pipeline import Layout
+    from features.profiles import build_profiles, write_profiles
+    from features.tables import load_tables
+    from features.tiers import TIER_COLUMN, Tiers
+
+    moment = parse_time("--as-of", as_of)
+    settings = read_settings(data)
+    tables = load_tables(data, settings.money)
+    layout = Layout.of(tables)
+    with progress_bars() as progress:
+        frame = build_profiles(tables, layout, moment, settings.windows.uptake_days, progress=progress)
+    frame["tier"] = Tiers.learn(frame[TIER_COLUMN], settings.tiers.names).of(frame[TIER_COLUMN])
+    write_profiles(frame, file, layout, moment)
+    tiers = frame["tier"].value_counts().reindex(settings.tiers.names, fill_value=0).to_dict()
+    say(
+        as_json,
+        {"users": len(frame), "columns": len(layout.columns), "tiers": tiers, "out": str(file)},
+        f"Wrote {len(frame):,} profiles of {len(layout.columns)} columns to {file}; users by tier:",
+        ", ".join(f"{name} {n:,}" for name, n in tiers.items()),
+    )
+
+
+@main.command()
+@data_argument
+@click.option("--trials", type=int, help="Settings of the models to try; else as perkwise.toml says.")
+@click.option("--name", help="What to call the run; else the data folder and the time.")
+@option_seed
+@option_json
+def train(data: Path, trials: int | None, name: str | None, seed: int, as_json: bool) -> None:
+    """Tune, train and value the models; write the bundle and the report, log the run to MLflow.
+
+    Nothing that is served changes: `perkwise promote RUN` asks the gate.
+
+    Example: perkwise train var/shop --trials 8 --name first
+    """
+    from training.train import train as run_training
+
+    settings = read_settings(data)
+    if trials is not None:
+        settings = replace(settings, training=replace(settings.training, trials=trials))
+    name = name or f"{data.resolve().name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    with progress_bars() as progress:
+        trained = run_training(data, home(), settings, name, seed, progress)
+    answer = {
+        "run_id": trained.run_id,
+        "bundle": trained.bundle.name,
+        "path": str(trained.bundle),
+        "rows": trained.rows,
+        "services": trained.services,
+        "seconds": trained.seconds,
+    }
+    say(
+        as_json,
+        answer,
+        *report_lines(trained.evaluation, trained.report),
+        f"Bundle   {trained.bundle}",
+        f"Run      {name} ({trained.run_id}); let it be served with: perkwise promote {name}",
+    )
+
+
+@main.command()
+@data_argument
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@click.option("--out", "file", type=click.Path(path_type=Path), help="The page; else var/report.html.")
+@option_seed
+@option_json
+def evaluate(data: Path, bundle: str | None, file: Path | None, seed: int, as_json: bool) -> None:
+    """The offline uplift report: what a bundle is worth on exposures that were kept from it.
+
+    Example: perkwise evaluate var/shop --out report.html
+    """
+    from training.bundle import read_bundle
+    from training.evaluation.report import render
+    from training.source import read_source
+    from training.valuation import value_bundle
+
+    settings = read_settings(data)
+    chosen = read_bundle(find_bundle(bundle))
+    with progress_bars() as progress:
+        source = read_source(data, settings, chosen.layout, progress)
+        command = f"perkwise evaluate {data} --bundle {chosen.hash} --seed {seed}"
+        evaluation = value_bundle(chosen, source, settings, command, seed)
+    file = file or home() / "var" / "report.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(render(evaluation), encoding="utf-8")
+    say(as_json, evaluation.to_json(str(file)), *report_lines(evaluation, file))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--data", type=click.Path(path_type=Path), help="Else the folder that the run was trained on.")
+@option_json
+def promote(run: str, data: Path | None, as_json: bool) -> None:
+    """Let the gate judge a run; where it beats champion and best constant, it is served from now on.
+
+    Example: perkwise promote first
+    """
+    from training import tracking
+    from training.promotion import promote as ask_gate
+
+    tracked = tracking.find_run(home(), run)
+    data = data or home() / tracked.tags["data"]
+    with progress_bars() as progress:
+        verdict = ask_gate(tracked, data, home(), read_settings(data), progress)
+    answer = {
+        "promoted": verdict.promote,
+        "reason": verdict.reason,
+        "bundle": tracked.bundle.name,
+        "comparisons": [asdict(one) for one in verdict.comparisons],
+    }
+    say(as_json, answer, verdict.reason)
+
+
+@main.command()
+@option_json
+def rollback(as_json: bool) -> None:
+    """Serve the champion before this one again, byte for byte.
+
+    Example: perkwise rollback
+    """
+    from training import tracking
+    from training.champion import rollback_champion
+
+    bundle = rollback_champion(home() / "var")
+    tracking.set_champion_alias(home(), bundle.name)
+    say(as_json, {"bundle": bundle.name, "path": str(bundle)}, f"The champion is {bundle.name} again.")
 
 
 if __name__ == "__main__":

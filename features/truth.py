@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ def read_truth(folder: Path) -> Truth | None:
     return Truth(
         user_ids=user_ids,
         service_ids=tuple(sorted(effects["service_id"].unique())),
-        held_out_from_us=int(pd.Timestamp(world["held_out_from"]).as_unit("us").value),
+        held_out_from_us=(datetime.fromisoformat(world["held_out_from"]) - _EPOCH)
+        // timedelta(microseconds=1),
         uptake=effects["uptake"].to_numpy().reshape(shape),
         uplift_repurchase=effects["uplift_repurchase"].to_numpy().reshape(shape),
         uplift_margin=effects["uplift_margin"].to_numpy().reshape(shape),

@@ -176,9 +176,15 @@ def build_dataset(
 
 
 def complete_until_us(tables: Tables, windows: WindowSettings) -> int:
-    """The time up to which the tables tell everything, microseconds since 1970."""
+    """The time up to which the tables tell everything, microseconds since 1970.
+
+    Raises
+    ------
+    ValueError
+        Where `windows.complete_until` is not a time with its zone.
+    """
     if windows.complete_until:
-        return int(pd.Timestamp(windows.complete_until).tz_convert("UTC").as_unit("us").value)
+        return _us_of("windows.complete_until", windows.complete_until)
     times = [
         tables.orders["ordered_at"],
         tables.events["at"],
@@ -214,6 +220,18 @@ def _uses_after(history: History, user: Ints, service: NDArray, shown_at_us: Int
     pair = np.where(alone, user * n_services + service, 0)
     n_uses = pairs.rows_before(pair, shown_at_us + days * DAY_US) - pairs.rows_before(pair, shown_at_us)
     return np.where(alone, n_uses, 0)
+
+
+def _us_of(setting: str, text: str) -> int:
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tz is None:
+        raise ValueError(
+            f"{setting} must be a time with its zone, such as 2026-06-30T00:00:00Z, got {text!r}."
+        )
+    return int(moment.tz_convert(None).to_datetime64().astype("datetime64[us]").astype(np.int64))
 
 
 def _iso(us: int) -> str:

@@ -21,6 +21,7 @@ class Source:
 
     folder: Path
     data_hash: str
+    tables: Tables
     layout: Layout
     history: History
     catalog: Catalog
@@ -60,6 +61,7 @@ def read_source(
     return Source(
         folder=folder,
         data_hash=data_hash(folder),
+        tables=tables,
         layout=layout,
         history=history,
         catalog=catalog,

@@ -100,6 +100,17 @@ def test_a_log_without_closed_windows_says_what_to_do(tmp_path):
         read(tmp_path, early)
 
 
+@pytest.mark.parametrize("text", ["2025-03-22", "soon"])
+def test_an_end_without_a_zone_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match=f"complete_until must be a time with its zone.*'{text}'"):
+        read(tmp_path, WindowSettings(complete_until=text))
+
+
+def test_without_an_end_the_tables_are_complete_to_their_last_row(tmp_path):
+    dataset = read(tmp_path, WindowSettings(uptake_days=10, repurchase_days=20))
+    assert len(dataset) == 3  # the last row is of 25 March
+
+
 def test_a_log_without_exposures_says_what_to_do(tmp_path):
     header = TABLES["exposures"].splitlines()[0] + "\n"
     with pytest.raises(ValueError, match="exposures must hold at least one row"):
@@ -112,9 +123,13 @@ def many_exposures(tmp_path, days):
     for row, day in enumerate(days):
         users.append(f"u{row},2025-01-01T00:00:00Z")
         exposures.append(f"s{row},u{row},2025-03-{1 + day:02d}T12:00:00Z,,0.5,1,0.5")
-    events, orders = (TABLES[name].splitlines()[0] + "\n" for name in ("events", "orders"))
-    texts = {"users": "\n".join(users) + "\n", "exposures": "\n".join(exposures) + "\n"}
-    tables = {**TABLES, **texts, "events": events, "orders": orders}
+    tables = {
+        **TABLES,
+        "users": "\n".join(users) + "\n",
+        "orders": TABLES["orders"].splitlines()[0] + "\no1,u0,2025-02-01T12:00:00Z,1.00,1.00\n",
+        "events": TABLES["events"].splitlines()[0] + "\n",
+        "exposures": "\n".join(exposures) + "\n",
+    }
     windows = WindowSettings(uptake_days=2, repurchase_days=3, complete_until="2025-03-31T12:00:00Z")
     return read(tmp_path, windows, tables)
 
