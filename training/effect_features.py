@@ -1,7 +1,7 @@
 """What an effect learner reads of a user and a service: profile, baseline, uptake, and the service itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from training.boosting import CrossFit, LearnerSettings, sigmoid
 from training.exposure_log import ExposureLog
 from training.nuisance import Baseline, fit_baseline
 from training.pairs import Pairing, beside_service, smoothed_rate
-from training.uptake import PooledUptake, fit_pooled_uptake
+from training.uptake import PooledUptake, fit_pooled_uptake, uptake_settings
 
 _PRIOR_ROWS = 200.0
 
@@ -96,6 +96,12 @@ def fit_effect_features(
     return features, OutOfFold(mu0, beside_service(of_user, pairing.service, per_service), column)
 
 
+def quick_uptake(settings: LearnerSettings) -> LearnerSettings:
+    """Settings of the uptake as a feature, which need not be the last word on it."""
+    twice = 2 * settings.learning_rate
+    return replace(uptake_settings(settings), learning_rate=min(1.0, twice), max_rounds=80, patience=6)
+
+
 def _fit_uptake(
     log: ExposureLog,
     uptake: NDArray[np.float64],
@@ -108,8 +114,9 @@ def _fit_uptake(
     """The uptake model and its (m,) probabilities for the pairs, none by a model that saw the pair's row."""
     shown = np.flatnonzero(log.shown)
     service, fold = log.service[shown], log.fold[shown]
+    quick = quick_uptake(settings)
     model, learned = fit_pooled_uptake(
-        log.X[shown], service, uptake[shown], fold, log.n_services, categorical, settings, seed, n_jobs
+        log.X[shown], service, uptake[shown], fold, log.n_services, categorical, quick, seed, n_jobs
     )
     others = ~pairing.treated
     raw = np.empty(len(pairing.row))

@@ -74,7 +74,7 @@ def tune(
             if progress is not None:
                 progress("tuning", number + 1, n_trials)
     trials = _finished(study)[:n_trials]
-    best = min(trials, key=lambda trial: trial.value)
+    best = min(trials, key=lambda trial: trial.values[0])
     carried = best.user_attrs["gain"] > best.user_attrs["gain_se"]
     return (replace(DEFAULTS, **best.params) if carried else DEFAULTS), _table(trials)
 

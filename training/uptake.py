@@ -59,6 +59,11 @@ class PooledUptake:
         return cls(np.array(state["rates"]), Ensemble.restore(state["booster"], texts))
 
 
+def uptake_settings(settings: LearnerSettings) -> LearnerSettings:
+    """Settings of the uptake: larger trees and more of them, as they must tell the services apart too."""
+    return replace(settings, leaves=2 * settings.leaves + 1, max_rounds=2 * settings.max_rounds)
+
+
 def fit_pooled_uptake(
     features: NDArray[np.float32],
     service: NDArray[np.intp],
@@ -73,8 +78,7 @@ def fit_pooled_uptake(
     """The pooled model of rows where a service was shown, and what its cross-fitting leaves."""
     empty = PooledUptake(smoothed_rate(uptake, service, n_services, _PRIOR_ROWS), Ensemble())
     data = Binned.of(empty.pairs(features, service), [*categorical, features.shape[1]], n_jobs)
-    grown = replace(settings, leaves=2 * settings.leaves + 1, max_rounds=2 * settings.max_rounds)
-    learned = cross_fit(data, uptake, fold, empty.starts[service], "binary", grown, seed, n_jobs)
+    learned = cross_fit(data, uptake, fold, empty.starts[service], "binary", settings, seed, n_jobs)
     return replace(empty, ensemble=learned.ensemble), learned
 
 
@@ -191,7 +195,7 @@ class UptakeModel:
             deal_folds(positions),
             n_services,
             categorical,
-            self.settings,
+            uptake_settings(self.settings),
             self.seed,
             self.n_jobs,
         )

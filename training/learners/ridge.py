@@ -16,6 +16,8 @@ _OWN_SLOPES = (1.0, 0.3, 0.1, 0.03, 0.003)  # prior sd of a service's own slope,
 _CLIP_QUANTILES = (0.01, 0.99)
 _MOST_LEVELS = 20
 
+_Eigen = tuple[NDArray[np.float64], NDArray[np.float64]]  # eigenvalues, and eigenvectors as columns
+
 
 @dataclass
 class HierarchicalRidge:
@@ -139,8 +141,8 @@ def _moments(design: NDArray[np.float64], target: NDArray[np.float64], evidence:
     cross = np.zeros((N_FOLDS, evidence.n_services, q))
     for k, j in product(range(N_FOLDS), range(evidence.n_services)):
         rows = np.flatnonzero((evidence.fold == k) & (evidence.service == j))
-        gram[k, j] = design[rows].T @ design[rows]
-        cross[k, j] = design[rows].T @ target[rows]
+        part = design[rows]
+        gram[k, j], cross[k, j] = part.T @ part, part.T @ target[rows]
     return _Moments(gram, cross)
 
 
@@ -149,21 +151,54 @@ def _best_slopes(moments: _Moments, noise: float, unit: float) -> NDArray[np.flo
     best, least_loss = np.zeros_like(moments.cross), 0.0
     if noise == 0:
         return best
-    for shared_sd, own_sd in product(_SHARED_SLOPES, _OWN_SLOPES):
-        shared_penalty, own_penalty = noise / (shared_sd * unit) ** 2, noise / (own_sd * unit) ** 2
-        slopes = np.stack([_solve(moments, k, shared_penalty, own_penalty) for k in range(N_FOLDS)])
-        fitted = np.einsum("ksqr,ksr->ksq", moments.gram, slopes)
-        loss = float((slopes * fitted).sum() - 2 * (slopes * moments.cross).sum())
-        if loss < least_loss:
-            best, least_loss = slopes, loss
+    without = [_WithoutFold.of(moments, k) for k in range(N_FOLDS)]
+    for shared_sd in _SHARED_SLOPES:
+        shared = [one.shared_slopes(noise / (shared_sd * unit) ** 2) for one in without]
+        for own_sd in _OWN_SLOPES:
+            penalty = noise / (own_sd * unit) ** 2
+            slopes = np.stack([one.slopes(beta, penalty) for one, beta in zip(without, shared, strict=True)])
+            fitted = (moments.gram @ slopes[..., None])[..., 0]
+            loss = float((slopes * (fitted - 2 * moments.cross)).sum())
+            if loss < least_loss:
+                best, least_loss = slopes, loss
     return best
 
 
-def _solve(moments: _Moments, left_out: int, shared_penalty: float, own_penalty: float) -> NDArray:
-    """(S, q): the shared slopes, and then each service's own on what they leave."""
-    others = [k for k in range(N_FOLDS) if k != left_out]
-    gram, cross = moments.gram[others].sum(axis=0), moments.cross[others].sum(axis=0)
-    eye = np.eye(gram.shape[-1])
-    shared = np.linalg.solve(gram.sum(axis=0) + shared_penalty * eye, cross.sum(axis=0))
-    left = (cross - gram @ shared)[..., None]
-    return shared + np.linalg.solve(gram + own_penalty * eye, left)[..., 0]
+@dataclass(frozen=True)
+class _WithoutFold:
+    """The normal equations of all folds but one, diagonalised once so that every penalty is cheap."""
+
+    gram: NDArray[np.float64]  # (S, q, q)
+    cross: NDArray[np.float64]  # (S, q)
+    own: _Eigen  # of gram: (S, q) and (S, q, q)
+    shared: _Eigen  # of its sum over services
+
+    @classmethod
+    def of(cls, moments: _Moments, left_out: int) -> "_WithoutFold":
+        gram = np.delete(moments.gram, left_out, axis=0).sum(axis=0)
+        cross = np.delete(moments.cross, left_out, axis=0).sum(axis=0)
+        return cls(gram, cross, _eigen(gram), _eigen(gram.sum(axis=0)))
+
+    def shared_slopes(self, penalty: float) -> NDArray[np.float64]:
+        """(q,) ridge solution when all services have the same slopes."""
+        return _ridge(*self.shared, self.cross.sum(axis=0), penalty)
+
+    def slopes(self, shared: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+        """(S, q): the shared slopes, plus each service's own on what they leave."""
+        return shared + _ridge(*self.own, self.cross - self.gram @ shared, penalty)
+
+
+def _eigen(gram: NDArray[np.float64]) -> _Eigen:
+    values, vectors = np.linalg.eigh(gram)
+    return values, vectors
+
+
+def _ridge(
+    eigenvalues: NDArray[np.float64],
+    eigenvectors: NDArray[np.float64],
+    cross: NDArray[np.float64],
+    penalty: float,
+) -> NDArray[np.float64]:
+    """(X'X + penalty I)⁻¹ X'y from the eigenvectors of X'X, whose columns they are."""
+    rotated = (np.swapaxes(eigenvectors, -1, -2) @ cross[..., None])[..., 0]
+    return (eigenvectors @ (rotated / (eigenvalues + penalty))[..., None])[..., 0]
