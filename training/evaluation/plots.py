@@ -108,6 +108,6 @@ def _inline(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\s+(width|height)="[\d.]+pt"', "", svg, count=2)
     svg = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", svg)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
     svg = re.sub(r"\n\s*", "\n", re.sub(r"<!--.*?-->", "", svg, flags=re.S))
     return svg.replace("<svg ", '<svg class="plot" aria-hidden="true" ', 1).strip()

@@ -83,6 +83,8 @@ def render(evaluation: Evaluation) -> str:
             reference=evaluation.policies["nothing"].doubly_robust.value,
         ),
         baselines=[name for name in _order(evaluation) if name != PERKWISE],
+        policy_decimals=wording.decimals_for(*(p.doubly_robust for p in evaluation.policies.values())),
+        gain_decimals=wording.decimals_for(*evaluation.gains.values()),
         gain_scale=Scale.around(evaluation.gains.values()),
         more_needed=wording.more_needed,
         services=sorted(evaluation.services, key=_best_first),

@@ -30,28 +30,25 @@ class Verdict:
 
 
 def number(value: float, decimals: int, sign: bool = False) -> str:
-    """A number with thousands commas and a true minus.
+    """A number with thousands commas and a true minus; negative `decimals` round to tens, hundreds, ...
 
     Examples
     --------
-    >>> number(-1234.567, 1)
-    '−1,234.6'
+    >>> number(-1234.567, 1), number(14323, -2, sign=True)
+    ('−1,234.6', '+14,300')
     """
-    text = f"{value:{'+' if sign else ''},.{decimals}f}"
+    text = f"{round(value, decimals):{'+' if sign else ''},.{max(decimals, 0)}f}"
     if not text.strip("+-0.,"):
         text = text.lstrip("+-")
     return text.replace("-", "−")
 
 
-def decimals_for(interval: Interval) -> int:
-    """Decimals that leave two meaningful digits in the half width of the interval, at most six."""
-    half = (interval.high - interval.low) / 2
-    if not math.isfinite(half) or half <= 0:
-        half = abs(interval.value) / 10
-    return min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 2
+def decimals_for(*intervals: Interval) -> int:
+    """Decimals that leave two meaningful digits in the half width of the narrowest interval, at most six."""
+    return max((_decimals(interval) for interval in intervals), default=2)
 
 
-def bounds(interval: Interval) -> str:
+def bounds(interval: Interval, decimals: int | None = None) -> str:
     """The interval alone.
 
     Examples
@@ -61,15 +58,15 @@ def bounds(interval: Interval) -> str:
     """
     if not math.isfinite(interval.low):
         return "no interval"
-    decimals = decimals_for(interval)
-    return f"{number(interval.low, decimals)} to {number(interval.high, decimals)}"
+    digits = _decimals(interval) if decimals is None else decimals
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
-def estimate(interval: Interval, sign: bool = False) -> str:
+def estimate(interval: Interval, decimals: int | None = None, sign: bool = False) -> str:
     """The estimate with as many decimals as its interval carries; a dash where there is none."""
     if not math.isfinite(interval.value):
         return "–"
-    return number(interval.value, decimals_for(interval), sign)
+    return number(interval.value, _decimals(interval) if decimals is None else decimals, sign)
 
 
 def with_bounds(interval: Interval) -> str:
@@ -83,14 +80,21 @@ def with_bounds(interval: Interval) -> str:
     return f"{estimate(interval)} ({bounds(interval)})"
 
 
-def more_needed(interval: Interval, n: int) -> str:
-    """How far the data are from an answer; empty where they give one."""
+def more_needed(interval: Interval, n: int, question: str = "") -> str:
+    """How far the data are from an answer to the question; empty where they give one.
+
+    Examples
+    --------
+    >>> more_needed(Interval(0.5, -0.5, 1.5), 1000, "whether it pays")
+    'not enough data to say whether it pays: about 3,000 more exposures needed'
+    """
     if interval.is_clear():
         return ""
     more = interval.more_needed(n)
+    short = f"not enough data to say {question}:" if question else "not enough data,"
     if more is None:
-        return "not enough data: the difference is too near 0 for any realistic number of exposures"
-    return f"not enough data, about {more:,} more exposures needed"
+        return f"{short} too near 0 for any realistic number of exposures to tell"
+    return f"{short} about {more:,} more exposures needed"
 
 
 def headline(evaluation: Evaluation) -> Verdict:
@@ -99,12 +103,8 @@ def headline(evaluation: Evaluation) -> Verdict:
     if gain.value == gain.low == gain.high == 0:
         return Verdict("unclear", "Perkwise chooses exactly what the best single offer chooses.")
     if not gain.is_clear():
-        return Verdict(
-            "unclear",
-            f"{_sentence(more_needed(gain, evaluation.n_test))} to say whether Perkwise beats the "
-            "best single offer. The best guess so far is "
-            f"{estimate(gain, sign=True)} {unit} per customer contact ({bounds(gain)}).",
-        )
+        question = "whether Perkwise beats the best single offer"
+        return Verdict("unclear", f"{_sentence(more_needed(gain, evaluation.n_test, question))}.")
     size = Interval(abs(gain.value), *sorted((abs(gain.low), abs(gain.high))))
     better = gain.value > 0
     if evaluation.outcome == "margin":
@@ -137,8 +137,15 @@ def ranking_verdict(service: ServiceFigures) -> Verdict:
         return Verdict("good", "The ranking finds those whom the offer moves better than chance does.")
     if service.qini.high < 0:
         return Verdict("bad", "The ranking is worse than chance: do not target by it.")
-    needed = more_needed(service.qini, service.n)
-    return Verdict("unclear", f"{_sentence(needed)} to say whether the ranking beats chance.")
+    needed = more_needed(service.qini, service.n, "whether the ranking beats chance")
+    return Verdict("unclear", f"{_sentence(needed)}.")
+
+
+def _decimals(interval: Interval) -> int:
+    half = (interval.high - interval.low) / 2
+    if not math.isfinite(half) or half <= 0:
+        half = abs(interval.value) / 10
+    return min(1 - math.floor(math.log10(half)), 6) if half > 0 else 2
 
 
 def _too_few(service: ServiceFigures) -> str:

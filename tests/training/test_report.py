@@ -1,0 +1,192 @@
+"""The page: complete in itself, escaped, the same bytes, and honest about what is not known."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from offers.types import Service
+from training.evaluation.bootstrap import Interval
+from training.evaluation.evaluate import evaluate
+from training.evaluation.report import Scale, render
+
+NASTY = "<script>alert('x')</script>"
+SERVICES = (
+    Service("a", NASTY, unit_cost=1.0),
+    Service("b", "会员专享生日礼盒 🎁 " + "w" * 80),
+    Service("c&d", "Never shown"),
+)
+
+
+@pytest.fixture(scope="module")
+def evaluation(make_log, notes):
+    rng = np.random.default_rng(0)
+    n = 1500
+    arm = rng.choice([-2, -1, 0, 1], n)
+    X = rng.normal(size=(n, 3))
+    margin = 5 + 2.0 * (arm == 0) + rng.normal(size=n)
+    log = make_log(arm, 0.25, margin, 1.0 * (arm == 0), rng.integers(0, 700, n), X, SERVICES)
+    q = np.tile([5.0, 6.0, 5.0, 5.0], (n, 1))
+    fixed = {"perkwise": 1, "best_constant": 2, "nothing": 0, "random": 2, "popularity": 1, "response": 2}
+    return evaluate(
+        log,
+        policies={name: np.tile(np.eye(4)[column], (n, 1)) for name, column in fixed.items()},
+        q=q,
+        uplift=rng.normal(size=(n, 3)),
+        uptake=np.tile([0.9, 0.1, 0.1], (n, 1)),
+        eligible=np.ones((n, 3), bool),
+        outcome="margin",
+        unit="EUR",
+        level=0.95,
+        notes=notes,
+        rng=np.random.default_rng(1),
+        oracle_share={"perkwise": 0.97, "random": -0.1},
+        n_replicates=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def page(evaluation):
+    return render(evaluation)
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the tags that are still open."""
+
+    VOID = frozenset(("meta", "link", "br", "img", "path", "use", "line", "circle", "hr", "input"))
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.open, self.crossed = [], [], []
+        self.feed(page)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.crossed.append(tag)
+
+
+def text_of(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_the_page_is_well_formed(page):
+    elements = Elements(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert elements.crossed == []
+    assert elements.open == []
+
+
+def test_the_page_loads_nothing(page):
+    assert "http" not in page
+    assert "@import" not in page
+    for tag, attributes in Elements(page).found:
+        assert tag not in ("link", "img", "iframe", "object", "image")
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_names_are_escaped(page):
+    assert NASTY not in page
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert "会员专享生日礼盒 🎁" in page
+
+
+def test_no_id_stands_twice_and_every_reference_is_met(page):
+    found = Elements(page).found
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert targets <= set(ids)
+
+
+def test_every_picture_has_words(page):
+    for tag, attributes in Elements(page).found:
+        if tag == "svg" or attributes.get("role") == "img":
+            decoration = attributes.get("aria-hidden") == "true" or "class" in attributes
+            assert attributes.get("aria-label") or decoration
+    assert "Qini curve of &lt;script&gt;" in page
+
+
+def test_the_same_figures_give_the_same_bytes(evaluation, page):
+    assert render(evaluation) == page
+
+
+def test_the_verdict_stands_first_in_plain_words(evaluation, page):
+    gain = evaluation.gains["best_constant"]
+    assert gain.low > 0
+    verdict = re.search(r'<p class="verdict good">([^<]*)</p>', page).group(1)
+    assert re.fullmatch(
+        r"Perkwise earns [\d.]+ EUR more per customer contact than the best single offer "
+        r"\([\d.]+ to [\d.]+\)\.",
+        verdict,
+    )
+
+
+def test_the_page_tells_how_the_data_were_treated(page):
+    text = text_of(page)
+    assert "at most 212.40 EUR, the 99.9 % quantile" in text
+    assert "123 contacts were left out: outcome window not closed yet" in text
+    assert "Propensities were logged by the system that showed the offers" in text
+    assert "perkwise evaluate data --out report.html" in text
+    assert "b" * 64 in text
+    assert "d" * 64 in text
+
+
+def test_the_whole_log_is_counted(page):
+    assert "5 contacts with 5 customers" in text_of(page)
+    assert "1970-01-01 00:00" in page
+
+
+def test_the_share_of_the_oracle_is_shown_where_the_truth_is_known(evaluation, page):
+    assert "97 %" in text_of(page)
+    assert "−10 %" in text_of(page)
+    assert "oracle" not in render(replace(evaluation, oracle_share=None))
+
+
+def test_estimated_propensities_are_called_so(evaluation):
+    estimated = replace(evaluation, notes=replace(evaluation.notes, propensities="estimated"))
+    assert "the log holds none, so they were learned" in text_of(render(estimated))
+
+
+def test_without_a_cap_the_page_says_that_every_margin_counts(evaluation):
+    uncapped = replace(evaluation, notes=replace(evaluation.notes, margin_cap_quantile=1.0, dropped={}))
+    text = text_of(render(uncapped))
+    assert "Every margin counts as it is" in text
+    assert "No contact was left out" in text
+
+
+def test_a_report_on_repurchase_speaks_of_no_money(evaluation):
+    services = tuple(replace(service, net=None, roi=None) for service in evaluation.services)
+    text = text_of(render(replace(evaluation, outcome="repurchase", unit="repurchases", services=services)))
+    assert "Perkwise wins" in text
+    assert "more repurchases per customer contact" in text
+    assert "EUR" not in text
+    assert "ROI" not in text.replace("Return on cost", "")
+
+
+def test_a_service_never_shown_asks_for_exposures(page):
+    assert "not enough data, at least 30 more exposures needed before anything can be estimated" in page
+
+
+def test_a_scale_holds_every_number_between_its_ends():
+    scale = Scale.around([Interval(0.5, -0.25, 1.0), Interval(float("nan"), float("nan"), float("nan"))])
+    assert (scale.low, scale.high) == (-0.25, 1.0)
+    assert scale.at(-0.25) == "2.00%"
+    assert scale.at(1.0) == "98.00%"
+    assert [scale.label(tick) for tick in scale.ticks] == ["0.0", "0.4", "0.8"]
+
+
+def test_a_scale_of_nothing_but_zeros_can_still_be_drawn():
+    assert Scale.around([Interval(0, 0, 0)]).at(0) == "2.00%"
