@@ -439,5 +439,162 @@ def rollback(as_json: bool) -> None:
     say(as_json, {"bundle": bundle.name, "path": str(bundle)}, f"The champion is {bundle.name} again.")
 
 
+@main.command()
+@data_argument
+@click.option("--out", "file", required=True, type=click.Path(path_type=Path), help="A Parquet file.")
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@click.option("--as-of", metavar="T", help="The moment of the decisions; else now.")
+@click.option("--budget", type=float, help="Money the lists may be expected to cost together.")
+@option_seed
+@option_json
+def score(
+    data: Path,
+    file: Path,
+    bundle: str | None,
+    as_of: str | None,
+    budget: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Decide for every user at once: rows of the table exposures, with what each is expected to bring.
+
+    Example: perkwise score var/shop --budget 5000 --out var/slates.parquet
+    """
+    from features.tables import load_tables
+    from serving.scoring import score as score_all
+    from training.bundle import read_bundle
+
+    settings = read_settings(data)
+    now = parse_time("--as-of", as_of) if as_of else datetime.now(UTC)
+    chosen = read_bundle(find_bundle(bundle))
+    tables = load_tables(data, settings.money)
+    with progress_bars() as progress:
+        scores = score_all(tables, chosen, settings, int(now.timestamp() * 1e6), seed, budget, progress)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scores.rows.to_parquet(file, index=False)
+    arms = scores.rows.drop_duplicates("slate_id")["arm"].value_counts().to_dict()
+    currency = settings.money.currency
+    say(
+        as_json,
+        {
+            "out": str(file),
+            "rows": len(scores.rows),
+            "users_by_arm": arms,
+            "expected_cost": scores.expected_cost,
+            "money_price": scores.money_price,
+        },
+        f"Wrote {len(scores.rows):,} rows to {file}; users by arm: "
+        + ", ".join(f"{arm} {n:,}" for arm, n in arms.items()),
+        f"Expected cost {scores.expected_cost:,.2f} {currency}, "
+        f"where a cost of 1 had to earn {1 + scores.money_price:.2f}.",
+    )
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@click.option("--state", type=click.Path(path_type=Path), help="SQLite's file; else var/state.db.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, help="Else serving.port of perkwise.toml.")
+def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, port: int | None) -> None:
+    """Answer over HTTP until ctrl-C; the interface is described at /docs.json.
+
+    Example: perkwise serve --port 3000
+    """
+    from serving.launch import serve as run_service
+
+    data = data or home() / read_settings().serving.data
+    settings = read_settings(data)
+    state = state or home() / "var" / "state.db"
+    state.parent.mkdir(parents=True, exist_ok=True)
+    run_service(data, find_bundle(bundle), state, settings, host, port)
+
+
+@main.command()
+@click.option("--users", default=20_000, show_default=True)
+@click.option("--services", default=12, show_default=True)
+@option_seed
+@option_json
+def demo(users: int, services: int, seed: int, as_json: bool) -> None:
+    """The main job on simulated customers: tables, profiles, training, report, one answered request.
+
+    Example: perkwise demo
+    """
+    from serving.demonstration import ask_once
+    from training.train import train as run_training
+
+    data = home() / "var" / "demo"
+    err.print(f"[bold]1 Customers[/bold]  {users:,} simulated users, {services} services")
+    write_demo_world(data, users, services, seed)
+    err.print("[bold]2 Training[/bold]   profiles, tuning, models of uptake and uplift, report")
+    settings = read_settings(data)
+    with progress_bars() as progress:
+        trained = run_training(data, home(), settings, "demo", seed, progress)
+    err.print("[bold]3 Gate[/bold]       may these models be served?")
+    reason = ask_gate_in_demo(trained.run_id, data, settings)
+    err.print("[bold]4 Service[/bold]    one request over HTTP")
+    request = {"user_id": demo_user(data), "n": 3, "explain": True}
+    answer = ask_once(data, trained.bundle, home() / "var" / "demo-state.db", request)
+    say(
+        as_json,
+        {
+            "report": str(trained.report),
+            "run_id": trained.run_id,
+            "bundle": trained.bundle.name,
+            "oracle_share": trained.evaluation.oracle_share,
+            "gate": reason,
+            "answer": answer,
+        },
+        *report_lines(trained.evaluation, trained.report),
+        f"Gate     {reason}",
+        f"POST /recommend {json.dumps(request)}",
+        json.dumps(answer, indent=2, ensure_ascii=False),
+        DEMO_NEXT,
+    )
+
+
+def write_demo_world(data: Path, users: int, services: int, seed: int) -> None:
+    from features.world import make_world, write_world
+
+    with progress_bars() as progress:
+        write_world(make_world(users, services, 180, np.random.default_rng(seed), progress), data, seed)
+
+
+def ask_gate_in_demo(run_id: str, data: Path, settings: Settings) -> str:
+    """The gate's answer; a champion of other services than the demo's stays untouched."""
+    from training import tracking
+    from training.bundle import read_bundle
+    from training.champion import read_champion
+    from training.promotion import promote as ask_gate
+
+    run = tracking.find_run(home(), run_id)
+    if (home() / "var" / "champion").is_symlink():
+        champion = read_bundle(read_champion(home() / "var"))
+        if champion.catalog.ids != read_bundle(run.bundle).catalog.ids:
+            return "not asked: the champion is of other services than the demo's, and stays."
+    with progress_bars() as progress:
+        return ask_gate(run, data, home(), settings, progress).reason
+
+
+def demo_user(data: Path) -> str:
+    """The first user who is not in the holdout, so that the answer shows something."""
+    import pandas as pd
+
+    from offers.exploration import in_holdout
+
+    exploration = read_settings(data).exploration
+    users = pd.read_parquet(data / "users.parquet", columns=["user_id"])["user_id"]
+    return next(str(user_id) for user_id in users if not in_holdout(user_id, exploration))
+
+
+DEMO_NEXT = """
+Next
+  open the report in a browser               the path is above
+  source .venv/bin/activate
+  perkwise serve                             answers at http://127.0.0.1:3000, see /docs.json
+  perkwise validate DATA                     your own tables; the README has the contract
+  perkwise train DATA --name first           then: perkwise promote first"""
+
+
 if __name__ == "__main__":
     main()

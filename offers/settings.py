@@ -52,6 +52,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class ServingSettings:
+    data: str = "var/demo"  # the data folder of the users who are served, seen from perkwise.toml
     port: int = _between(1, 65535, 3000)
     max_batch: int = _between(1, 100_000, 1000)  # rows in one request
 
