@@ -8,7 +8,7 @@ access log would hold user ids, as parts of paths; ``serving.metrics`` counts by
 import logging
 import os
 import time
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
 
 import bentoml
 
@@ -38,8 +38,10 @@ class Perkwise:
 
     def __init__(self) -> None:
         config = ServeConfig.from_environment(os.environ)
-        bundle = read_bundle(config.bundle)
-        tables = load_tables(config.data, config.settings.money, datetime.now(UTC))
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
+            tables = load_tables(config.data, config.settings.money)
+            bundle = reading.result()
         self.database = Database(config.state)
         application = Application(tables, bundle, self.database, config.settings, _now_us)
         routes.state.application = application

@@ -1,11 +1,10 @@
 """What is known of each user now: the data folder's history, and the rows that came in since."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from features.history import History
@@ -149,23 +148,20 @@ class State:
 class FiledRows:
     """Which events, lists and answers the data folder holds, as sorted 64-bit hashes: 8 bytes each."""
 
-    events: NDArray[np.uint64]
-    slates: NDArray[np.uint64]
-    feedback: NDArray[np.uint64]
+    events: NDArray[np.int64]
+    slates: NDArray[np.int64]
+    feedback: NDArray[np.int64]
 
     @classmethod
     def of(cls, tables: Tables) -> "FiledRows":
         """The keys of a data folder's rows."""
         answers = tables.feedback
-        at_us = answers["at"].to_numpy("datetime64[us]").astype(np.int64)
-        keys = [
-            _feedback_key(*row)
-            for row in zip(answers["user_id"], at_us.tolist(), answers["service_id"], strict=True)
-        ]
+        at_us = answers["at"].to_numpy("datetime64[us]").astype(np.int64).tolist()
+        keys = (answers["user_id"].tolist(), at_us, answers["service_id"].tolist())
         return cls(
             _hashes(tables.events["event_id"].to_numpy(object)),
-            _hashes(tables.exposures["slate_id"].unique().astype(object)),
-            _hashes(np.array(keys, dtype=object)),
+            _hashes(tables.exposures["slate_id"].to_numpy(object)),
+            _hashes(zip(*keys, strict=True)),
         )
 
     def has_event(self, event_id: str) -> bool:
@@ -175,18 +171,13 @@ class FiledRows:
         return _holds(self.slates, slate_id)
 
     def has_feedback(self, user_id: str, at_us: int, service_id: str) -> bool:
-        return _holds(self.feedback, _feedback_key(user_id, at_us, service_id))
+        return _holds(self.feedback, (user_id, at_us, service_id))
 
 
-def _feedback_key(user_id: str, at_us: int, service_id: str) -> str:
-    return f"{at_us} {service_id} {user_id}"
+def _hashes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
+    return np.sort(np.fromiter(map(hash, keys), dtype=np.int64))
 
 
-def _hashes(keys: NDArray[np.object_]) -> NDArray[np.uint64]:
-    return np.sort(pd.util.hash_array(keys, categorize=False))
-
-
-def _holds(hashes: NDArray[np.uint64], key: str) -> bool:
-    wanted = pd.util.hash_array(np.array([key], dtype=object), categorize=False)[0]
-    place = int(np.searchsorted(hashes, wanted))
-    return place < len(hashes) and hashes[place] == wanted
+def _holds(hashes: NDArray[np.int64], key: Hashable) -> bool:
+    place = int(np.searchsorted(hashes, hash(key)))
+    return place < len(hashes) and bool(hashes[place] == hash(key))

@@ -1,6 +1,7 @@
 """The BentoML service in this process, and the served process over a real port."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,13 +36,18 @@ def test_the_service_answers_beside_what_bentoml_answers(config, make_client, mo
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 200
         assert client.get("/docs.json").json() == openapi()
-        answer = client.post("/recommend", json={"user_id": user_id})
-        assert answer.status_code == 200
+        before = n_recommended(client.get("/metrics").text)
+        assert client.post("/recommend", json={"user_id": user_id}).status_code == 200
         client.get(f"/users/{user_id}/profile")
         metrics = client.get("/metrics").text
-        assert 'perkwise_requests_total{route="/recommend",status="200"} 1.0' in metrics
+        assert n_recommended(metrics) == before + 1
         assert "perkwise_decisions_total" in metrics
         assert f"/users/{user_id}" not in metrics
+
+
+def n_recommended(metrics):
+    found = re.search(r'perkwise_requests_total{route="/recommend",status="200"} (.*)', metrics)
+    return float(found[1]) if found else 0
 
 
 @contextmanager
