@@ -31,9 +31,10 @@ def quarantine_of(drafts: Iterable[Draft]) -> pd.DataFrame:
 def write_quarantine(quarantine: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `<folder>/quarantine/<table>.csv` for each table with faults; files of an earlier check go."""
     target = folder / "quarantine"
-    target.mkdir(parents=True, exist_ok=True)
     for stale in target.glob("*.csv"):
         stale.unlink()
+    if len(quarantine):
+        target.mkdir(parents=True, exist_ok=True)
     written = []
     for table, lines in quarantine.groupby("table", sort=False):
         path = target / f"{table}.csv"
