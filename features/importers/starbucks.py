@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from features.importers.folders import write_data_folder
@@ -49,7 +50,7 @@ def import_starbucks(source: Path, out: Path, window_days: int | None = None) ->
         The data folder; made if absent, its tables replaced.
     window_days : int, optional
         Days after a wave whose uses and orders count as its outcome. By default the most whole days
-        that end no later than the next wave begins, for every wave: 3.
+        that end no later than the next wave begins or the log ends, for every wave: 3.
 
     Raises
     ------
@@ -66,20 +67,21 @@ def import_starbucks(source: Path, out: Path, window_days: int | None = None) ->
         "events": _events(log),
         "exposures": _exposures(log),
     }
-    days = window_days or days_between_waves(log.rows("offer received")["time"])
-    write_data_folder(out, tables, SETTINGS.format(days=days, until=_moment(log.transcript["time"].max())))
+    last_hour = int(log.transcript["time"].max())
+    days = window_days or days_between_waves(log.rows("offer received")["time"], last_hour)
+    write_data_folder(out, tables, SETTINGS.format(days=days, until=_moment(last_hour)))
 
 
-def days_between_waves(hours: pd.Series) -> int:
-    """The most whole days, at least 1, from any wave to the one after it.
+def days_between_waves(hours: pd.Series, last_hour: int) -> int:
+    """The most whole days, at least 1, from any wave to the one after it or to the end of the log.
 
     Examples
     --------
-    >>> days_between_waves(pd.Series([0, 0, 168, 336, 408]))
+    >>> days_between_waves(pd.Series([0, 0, 168, 336, 408]), last_hour=714)
     3
     """
-    waves = hours.drop_duplicates().sort_values()
-    return max(1, int(waves.diff().min() // HOURS_A_DAY))
+    waves = np.unique(hours)
+    return max(1, int(np.diff(waves, append=last_hour).min() // HOURS_A_DAY))
 
 
 def _users(profile: pd.DataFrame) -> pd.DataFrame:
