@@ -54,21 +54,23 @@ class Catalog:
     @cached_property
     def active_from_us(self) -> NDArray[np.int64]:
         """When each service starts, microseconds since 1970 UTC; the least int64 where it always was."""
-        return np.array([microseconds(s.active_from, _ALWAYS.min) for s in self.services], dtype=np.int64)
+        return np.array([_or(s.active_from, _ALWAYS.min) for s in self.services], dtype=np.int64)
 
     @cached_property
     def active_until_us(self) -> NDArray[np.int64]:
         """When each service ends, microseconds since 1970 UTC; the greatest int64 where it never does."""
-        return np.array([microseconds(s.active_until, _ALWAYS.max) for s in self.services], dtype=np.int64)
+        return np.array([_or(s.active_until, _ALWAYS.max) for s in self.services], dtype=np.int64)
 
 
-def microseconds(at: datetime | None, default: int) -> int:
-    """Microseconds since 1970 UTC; a time without a zone is UTC, and None is the default.
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970 UTC; a time without a zone is UTC.
 
-    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1), 0)
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1))
     1000000
     """
-    if at is None:
-        return default
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def _or(at: datetime | None, default: int) -> int:
+    return default if at is None else microseconds(at)

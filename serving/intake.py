@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from offers.catalog import Catalog
+from offers.catalog import Catalog, microseconds
 from serving.database import Database, events, feedback
 from serving.deletion import DeletedUsers
 from serving.schemas import EventRow, FeedbackRequest, faults
@@ -16,7 +15,6 @@ from serving.state import State
 
 ACCEPTED, DUPLICATE, CONFLICT, REJECTED = "accepted", "duplicate", "conflict", "rejected"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER_US = 60_000_000  # a sender's clock may be so far ahead of ours
 
 
@@ -96,11 +94,6 @@ class Intake:
         if joined_at_us is not None and at_us < joined_at_us:
             return "at is before the user's joined_at: mend whichever of the two is wrong"
         return None
-
-
-def microseconds(at: datetime) -> int:
-    """A moment as microseconds since 1970 UTC."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def keep_events(connection: sa.Connection, rows: Sequence[EventRow]) -> list[Verdict]:

@@ -157,20 +157,25 @@ def make_app() -> Starlette:
 
     return Starlette(
         routes=[
-            *(Route(one.path, _guarded(one.path, one.handle), methods=[one.method]) for one in ENDPOINTS),
+            *(Route(_any_id(one.path), _guarded(one), methods=[one.method]) for one in ENDPOINTS),
             Route("/docs.json", docs),
             Route("/metrics", counted),
         ]
     )
 
 
-def _guarded(route: str, handle: Handler) -> Handler:
+def _any_id(path: str) -> str:
+    """The route's pattern: an id may hold a slash."""
+    return path.replace("}", ":path}")
+
+
+def _guarded(endpoint: Endpoint) -> Handler:
     """The handler with its errors translated and its time taken."""
 
     async def guarded(request: Request) -> Response:
         start = time.perf_counter()
-        response = await _answer(route, handle, request)
-        metrics().answered(route, response.status_code, time.perf_counter() - start)
+        response = await _answer(endpoint.path, endpoint.handle, request)
+        metrics().answered(endpoint.path, response.status_code, time.perf_counter() - start)
         return response
 
     return guarded

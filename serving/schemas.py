@@ -4,7 +4,6 @@ Requests are checked against these types; answers are described by them (a test 
 against them).
 """
 
-import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -228,10 +227,13 @@ def _fault(one: Any) -> str:
     return f"{where}: should {expected}, got {_kind(one['input'])}".replace("should must", "must")
 
 
+_LARGE = 2**63  # Python itself refuses to spell much larger ones
+
+
 def _kind(found: Any) -> str:
     if found is None or isinstance(found, bool):
         return {True: "true", False: "false", None: "null"}[found]
     if isinstance(found, int | float):
-        return repr(found) if math.isfinite(found) else "a number that is not finite"
+        return repr(found) if abs(found) < _LARGE else "a number too large, or NaN"
     kinds = {str: "a text", list: "a list", dict: "an object"}
     return next((name for kind, name in kinds.items() if isinstance(found, kind)), "something else")

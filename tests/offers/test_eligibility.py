@@ -7,7 +7,7 @@ from offers.catalog import Catalog, microseconds
 from offers.eligibility import eligible
 from offers.types import Service
 
-NOON = microseconds(datetime(2026, 6, 1, 12, tzinfo=UTC), 0)
+NOON = microseconds(datetime(2026, 6, 1, 12, tzinfo=UTC))
 CATALOG = Catalog.of(
     [
         Service("always", "Always"),

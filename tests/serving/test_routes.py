@@ -2,6 +2,7 @@
 
 import json
 import logging
+from urllib.parse import quote
 
 import pytest
 
@@ -213,6 +214,13 @@ def test_a_profile_names_every_column(client, user_id, bundle):
     schemas.ProfileAnswer.model_validate(answer)
     assert list(answer["features"]) == list(bundle.layout.columns)
     assert answer["tier"] in bundle.tiers.names
+
+
+@pytest.mark.parametrize("user_id", ["007", "NA", "null", "用户🙂", "a/b", "a b?c#d%"])
+def test_any_text_is_an_id(client, clock, user_id):
+    client.post("/events", json={"events": [event(user_id, clock)]})
+    answer = client.get(f"/users/{quote(user_id, safe='')}/profile").json()
+    assert (answer["user_id"], answer["features"]["used_7d"]) == (user_id, 1)
 
 
 @pytest.mark.parametrize(
