@@ -11,6 +11,7 @@ from offers.types import Service
 from training.evaluation.bootstrap import Interval
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import Scale, render
+from training.evaluation.wording import headline
 
 NASTY = "<script>alert('x')</script>"
 SERVICES = (
@@ -132,6 +133,31 @@ def test_the_verdict_stands_first_in_plain_words(evaluation, page):
         r"\([\d.]+ to [\d.]+\)\.",
         verdict,
     )
+
+
+def test_where_no_single_offer_pays_the_rival_is_to_offer_nothing(evaluation):
+    text = text_of(render(replace(evaluation, best_constant=None)))
+    assert "per customer contact than offering nothing to anybody" in text
+    assert "the best single choice is to offer nothing" in text
+
+
+@pytest.mark.parametrize(
+    "gain, verdict",
+    [
+        (
+            Interval(1, -1, 3),
+            "Not enough data to say whether Perkwise beats the best single offer: about 4,500 more",
+        ),
+        (Interval(0, 0, 0), "Perkwise earns exactly what the best single offer earns: it chooses the same."),
+        (
+            Interval(-1, -2, -0.5),
+            "Perkwise earns 1.00 EUR less per customer contact than the best single offer",
+        ),
+    ],
+)
+def test_a_verdict_claims_no_more_than_the_interval_carries(evaluation, gain, verdict):
+    changed = replace(evaluation, gains={**evaluation.gains, "best_constant": gain})
+    assert headline(changed).text.startswith(verdict)
 
 
 def test_the_page_tells_how_the_data_were_treated(page):

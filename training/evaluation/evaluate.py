@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from training.dataset import NOTHING, SEVERAL, Dataset
 from training.evaluation.balance import balance
@@ -73,13 +74,15 @@ def evaluate(
     is_money = outcome == "margin"
     value, gross = (test.net_margin(), test.margin) if is_money else (test.repurchase, test.repurchase)
     resampled = UserBootstrap(test.user, rng, n_replicates)
-    valued = {name: value_policy(test, policies[name], value, q, resampled, level) for name in policies}
     held_out = HeldOut(test, gross, q[:, 0], is_money, resampled, level)
     chosen = policies[PERKWISE][:, 1:].mean(axis=0)
-    services = [
-        service_figures(held_out, s, uplift[:, s], uptake[:, s], eligible[:, s], float(chosen[s]))
-        for s in range(len(test.catalog))
-    ]
+    # Small products: threads would wait for each other, and the figures depend on the number of cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        valued = {name: value_policy(test, policies[name], value, q, resampled, level) for name in policies}
+        services = [
+            service_figures(held_out, s, uplift[:, s], uptake[:, s], eligible[:, s], float(chosen[s]))
+            for s in range(len(test.catalog))
+        ]
     return Evaluation(
         outcome=outcome,
         unit=unit,
@@ -127,9 +130,9 @@ def _days(at_us: NDArray[np.int64]) -> tuple[str, str]:
     return str(days[0]), str(days[1])
 
 
-def _mostly_shown(test: Dataset, policy: Floats) -> str:
+def _mostly_shown(test: Dataset, policy: Floats) -> str | None:
     column = int(policy.mean(axis=0).argmax())
-    return test.catalog.services[column - 1].name if column else "nothing at all"
+    return test.catalog.services[column - 1].name if column else None
 
 
 def _pooled_reliability(test: Dataset, uptake: Floats) -> Reliability | None:

@@ -131,7 +131,7 @@ class Evaluation:
     period: tuple[str, str]  # first and last day of the held-out rows
     policies: Mapping[str, PolicyFigures]
     gains: Mapping[str, Interval]  # Perkwise over each other policy, paired
-    best_constant: str  # the name of what it shows, mostly
+    best_constant: str | None  # the name of the service it shows, mostly; None: nothing
     services: tuple[ServiceFigures, ...]
     arms: tuple[ArmFigures, ...]
     reliability: Reliability | None  # of uptake, all services together

@@ -100,10 +100,11 @@ def more_needed(interval: Interval, n: int, question: str = "") -> str:
 def headline(evaluation: Evaluation) -> Verdict:
     """The main finding: Perkwise against the best single offer."""
     gain, unit = evaluation.gains["best_constant"], evaluation.unit
+    rival = "the best single offer" if evaluation.best_constant else "offering nothing to anybody"
     if gain.value == gain.low == gain.high == 0:
-        return Verdict("unclear", "Perkwise chooses exactly what the best single offer chooses.")
+        return Verdict("unclear", f"Perkwise earns exactly what {rival} earns: it chooses the same.")
     if not gain.is_clear():
-        question = "whether Perkwise beats the best single offer"
+        question = f"whether Perkwise beats {rival}"
         return Verdict("unclear", f"{_sentence(more_needed(gain, evaluation.n_test, question))}.")
     size = Interval(abs(gain.value), *sorted((abs(gain.low), abs(gain.high))))
     better = gain.value > 0
@@ -113,7 +114,7 @@ def headline(evaluation: Evaluation) -> Verdict:
         difference = f"wins {estimate(size)} {'more' if better else 'fewer'} {unit}"
     return Verdict(
         "good" if better else "bad",
-        f"Perkwise {difference} per customer contact than the best single offer ({bounds(size)}).",
+        f"Perkwise {difference} per customer contact than {rival} ({bounds(size)}).",
     )
 
 
