@@ -1,6 +1,7 @@
 """What is known of each user now: the data folder's history, and the rows that came in since."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +59,10 @@ class State:
     ) -> None:
         self.layout, self.tiers, self.uptake_days = layout, tiers, uptake_days
         self._deleted = deleted
-        self._history = History.of(tables, layout, uptake_days)
-        self._filed = FiledRows.of(tables)
+        with ThreadPoolExecutor(1) as beside:  # millions of rows each: a second saved at the start
+            filing = beside.submit(FiledRows.of, tables)
+            self._history = History.of(tables, layout, uptake_days)
+            self._filed = filing.result()
         self._live: dict[str, LiveRows] = {}
 
     @property
