@@ -30,8 +30,8 @@ test: lint
 test-all: lint
 	$(NICE) $(BIN)/python -m pytest -m 'slow or not slow'
 
-lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean:
