@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.checking import Draft, read_draft
-from features.contract import TableContract, contracts
-from features.integrity import check_integrity
-from features.quarantine import quarantine_of
-from features.quarantine import write_quarantine as _write_quarantine
-from features.reading import TableError, table_files
+from features.contract.checking import Draft, read_draft
+from features.contract.columns import TableContract, contracts
+from features.contract.integrity import check_integrity
+from features.contract.quarantine import quarantine_of
+from features.contract.quarantine import write_quarantine as _write_quarantine
+from features.contract.reading import TableError, table_files
 from offers.catalog import Catalog
 from offers.settings import MoneySettings
 from offers.types import Service

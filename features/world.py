@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.tables import write_table
-from features.world_behaviour import (
+from features.simulation.behaviour import (
     Happenings,
     count_uses,
     draw_clicks,
@@ -28,9 +27,9 @@ from features.world_behaviour import (
     draw_visits,
     with_minutes,
 )
-from features.world_customers import Customers, draw_customers
-from features.world_decisions import Decisions, LoggingPolicy, decide
-from features.world_response import (
+from features.simulation.customers import Customers, draw_customers
+from features.simulation.decisions import Decisions, LoggingPolicy, decide
+from features.simulation.response import (
     CHOICE_LOAD,
     MARGIN_RATE,
     REPURCHASE_DAYS,
@@ -39,8 +38,8 @@ from features.world_response import (
     answer,
     respond,
 )
-from features.world_services import Offering, draw_offering
-from features.world_tables import (
+from features.simulation.services import Offering, draw_offering
+from features.simulation.tables import (
     Labels,
     effects_table,
     events_table,
@@ -50,6 +49,7 @@ from features.world_tables import (
     services_table,
     users_table,
 )
+from features.tables import write_table
 from offers.types import Progress
 
 WORLD_ENDS = pd.Timestamp("2025-06-30", tz="UTC")  # every world ends here; its start is n_days earlier

@@ -72,8 +72,8 @@ def read_source(
 
 
 def _count(slates: pd.DataFrame, n_services: int) -> LogCounts:
-    columns = (slates[name].to_numpy() for name in ("service", "user", "shown_at_us"))
-    return count_log(*columns, n_services)
+    service, user, shown_at_us = (slates[name].to_numpy() for name in ("service", "user", "shown_at_us"))
+    return count_log(service, user, shown_at_us, n_services)
 
 
 def _dropped(tables: Tables, n_open: int) -> dict[str, int]:

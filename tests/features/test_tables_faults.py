@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from features.contract import REMEDIES, contracts
+from features.contract.columns import REMEDIES, contracts
 from features.tables import load_tables, write_table
 from offers.settings import MoneySettings
 from tests.features.shop import AT, NOW, SHOP, count_of, faults, load, shop

@@ -6,12 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.tables import load_tables
-from features.world import HELD_OUT_SHARE, WORLD_ENDS, World, make_world, write_world
-from features.world_behaviour import draw_orders, draw_visits
-from features.world_customers import draw_customers
-from features.world_decisions import Decisions
-from features.world_response import (
+from features.simulation.behaviour import draw_orders, draw_visits
+from features.simulation.customers import draw_customers
+from features.simulation.decisions import Decisions
+from features.simulation.response import (
     MARGIN_RATE,
     REPURCHASE_DAYS,
     UPTAKE_DAYS,
@@ -20,6 +18,8 @@ from features.world_response import (
     Answer,
     respond,
 )
+from features.tables import load_tables
+from features.world import HELD_OUT_SHARE, WORLD_ENDS, World, make_world, write_world
 from offers.settings import parse_settings
 
 N_USERS, N_SERVICES, N_DAYS = 3000, 12, 180

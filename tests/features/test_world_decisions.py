@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from features.world_customers import draw_customers
-from features.world_decisions import (
+from features.simulation.customers import draw_customers
+from features.simulation.decisions import (
     BURN_IN_DAYS,
     EXPLORE,
     HOLDOUT,
@@ -14,8 +14,8 @@ from features.world_decisions import (
     decide,
     draw_decision_days,
 )
-from features.world_response import REPURCHASE_DAYS
-from features.world_services import draw_offering
+from features.simulation.response import REPURCHASE_DAYS
+from features.simulation.services import draw_offering
 
 OFFERING = draw_offering(6, np.random.default_rng(3))  # one of six is rare
 N_USES = np.array([[0, 0, 0, 0, 0, 0], [5, 0, 0, 1, 0, 0], [0, 0, 2, 0, 0, 9]])

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from features.world_behaviour import Happenings, draw_orders
-from features.world_customers import draw_customers
-from features.world_decisions import LONGEST, Decisions
-from features.world_response import (
+from features.simulation.behaviour import Happenings, draw_orders
+from features.simulation.customers import draw_customers
+from features.simulation.decisions import LONGEST, Decisions
+from features.simulation.response import (
     CHOICE_LOAD,
     MARGIN_RATE,
     REPURCHASE_DAYS,
@@ -16,7 +16,7 @@ from features.world_response import (
     season_total,
     take_probabilities,
 )
-from features.world_services import ROLES, draw_offering
+from features.simulation.services import ROLES, draw_offering
 from offers.choice import attraction
 from offers.choice import take_probabilities as take_probabilities_of_one_list
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.checking import Draft, Fault, cells_of
-from features.contract import REMEDIES
-from features.parsing import as_written
-from features.reading import Part
+from features.contract.checking import Draft, Fault, cells_of
+from features.contract.columns import REMEDIES
+from features.contract.parsing import as_written
+from features.contract.reading import Part
 
 COLUMNS = ("table", "file", "row", "column", "rule", "value", "remedy")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.world_customers import REGIONS, TOPICS
+from features.simulation.customers import REGIONS, TOPICS
 
 FACTORS = ("average", "taste", "openness", "activity", "youth", "lapsed", "local")  # columns of coefficients
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.world_customers import Customers
-from features.world_services import Offering
+from features.simulation.customers import Customers
+from features.simulation.services import Offering
 from offers.choice import attraction, choice_effort
 
 UPTAKE_DAYS = 7

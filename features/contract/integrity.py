@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.checking import Draft
-from features.contract import TIME, kind_of
+from features.contract.checking import Draft
+from features.contract.columns import TIME, kind_of
 
 _NAT = np.iinfo(np.int64).min
 

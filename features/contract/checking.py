@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from pandera.errors import SchemaErrors
 from pandera.pandas import Column
 
-from features.contract import COLUMN_OF_RULE, TIME, TableContract, kind_of
-from features.parsing import Parsed, as_written, parse_attribute, parse_number, parse_text, parse_time
-from features.reading import Part, TableError, read_parts
+from features.contract.columns import COLUMN_OF_RULE, TIME, TableContract, kind_of
+from features.contract.parsing import (
+    Parsed,
+    as_written,
+    parse_attribute,
+    parse_number,
+    parse_text,
+    parse_time,
+)
+from features.contract.reading import Part, TableError, read_parts
 
 _PARSERS = {"str": parse_text, "float64": parse_number, TIME: parse_time}
 

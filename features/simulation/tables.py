@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.world_behaviour import Happenings
-from features.world_customers import PLANS, REGIONS, TOPICS, Customers
-from features.world_decisions import ARMS, Decisions
-from features.world_response import Response
-from features.world_services import Offering
+from features.simulation.behaviour import Happenings
+from features.simulation.customers import PLANS, REGIONS, TOPICS, Customers
+from features.simulation.decisions import ARMS, Decisions
+from features.simulation.response import Response
+from features.simulation.services import Offering
 
 _DAY_US = 86_400_000_000
 

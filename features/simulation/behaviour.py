@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.world_customers import Customers
-from features.world_decisions import BURN_IN_DAYS, Decisions
-from features.world_response import (
+from features.simulation.customers import Customers
+from features.simulation.decisions import BURN_IN_DAYS, Decisions
+from features.simulation.response import (
     REPURCHASE_DAYS,
     SEASON_PEAK,
     UPTAKE_DAYS,
@@ -15,7 +15,7 @@ from features.world_response import (
     pace,
     respond,
 )
-from features.world_services import Offering
+from features.simulation.services import Offering
 
 _AMOUNT_NOISE = 0.35  # standard deviation of the logarithm of an order's amount
 _VISITS_PER_ORDER = 4.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.world_customers import Customers
-from features.world_response import REPURCHASE_DAYS
-from features.world_services import Offering
+from features.simulation.customers import Customers
+from features.simulation.response import REPURCHASE_DAYS
+from features.simulation.services import Offering
 
 BURN_IN_DAYS = 35  # a user is left alone this long, so that there is something to know
 HOLDOUT = 0.15
