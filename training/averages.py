@@ -74,19 +74,19 @@ def _shrink(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Posterior mean and variance of each service; NaN means are services never shown."""
     seen = np.isfinite(mean)
-    if seen.sum() <= 2:
-        spread, centre = np.inf, float(np.average(mean[seen], weights=1 / variance[seen]))
-        centre_variance = float(variance[seen].max() + np.var(mean[seen]))
+    own, own_variance = mean[seen], variance[seen]
+    if len(own) <= 2:
+        spread, trust = float(own.var() + own_variance.mean()), np.ones(len(own))
     else:
-        spread = _variance_between(mean[seen], variance[seen])
-        weight = 1 / (spread + variance[seen])
-        centre, centre_variance = float(np.average(mean[seen], weights=weight)), float(1 / weight.sum())
-    trust = np.where(seen, 1 / (1 + variance / spread), 0)
-    posterior = np.where(seen, variance * trust, spread if np.isfinite(spread) else 0)
-    return (
-        np.where(seen, centre + trust * (np.where(seen, mean, 0) - centre), centre),
-        posterior + (1 - trust) ** 2 * centre_variance,
-    )
+        spread = _variance_between(own, own_variance)
+        trust = spread / (spread + own_variance)
+    weight = 1 / (spread + own_variance)
+    centre, centre_variance = float(np.average(own, weights=weight)), float(1 / weight.sum())
+    posterior = np.full(len(mean), centre)
+    posterior[seen] += trust * (own - centre)
+    posterior_variance = np.full(len(mean), spread + centre_variance)
+    posterior_variance[seen] = own_variance * trust + (1 - trust) ** 2 * centre_variance
+    return posterior, posterior_variance
 
 
 def _variance_between(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> float:

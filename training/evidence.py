@@ -11,9 +11,8 @@ from training.effect_features import OutOfFold
 from training.exposure_log import ExposureLog
 from training.pairs import Pairing
 
-_WEIGHT_CAP = 5.0
+_WEIGHT_CAP = 5.0  # times the weight of the average variance
 _LEAST_VARIANCE = 0.2  # of the mean variance
-_VARIANCE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -79,26 +78,17 @@ def gather(
         outcome_residual=residual,
         treatment_residual=pairing.treated - pairing.p_treated,
         average=average,
-        weight=precision_weights(expected, residual, is_binary(log.y)),
+        weight=precision_weights(expected, is_binary(log.y)),
         n_services=log.n_services,
     )
 
 
-def precision_weights(expected: NDArray[np.float64], residual: NDArray[np.float64], binary: bool) -> NDArray:
-    """Weights of mean 1, the inverse of each row's outcome variance, between 1/5 and 5 times the average's.
-
-    A binary outcome varies by m (1 − m); another one as its squared residuals do among rows expected alike.
-    """
-    if binary:
-        mean = np.clip(expected, 1e-6, 1 - 1e-6)
-        variance = mean * (1 - mean)
-    else:
-        edges = np.quantile(expected, np.linspace(0, 1, _VARIANCE_BINS + 1)[1:-1])
-        bin_of = np.searchsorted(edges, expected)
-        count = np.maximum(np.bincount(bin_of, minlength=_VARIANCE_BINS), 1)
-        variance = (np.bincount(bin_of, residual**2, minlength=_VARIANCE_BINS) / count)[bin_of]
-    average = variance.mean()
-    if average <= 0:
+def precision_weights(expected: NDArray[np.float64], binary: bool) -> NDArray[np.float64]:
+    """Weights of mean 1: equal, or for a binary outcome of mean m the inverse of m (1 − m), capped."""
+    if not binary:
         return np.ones(len(expected))
+    mean = np.clip(expected, 1e-6, 1 - 1e-6)
+    variance = mean * (1 - mean)
+    average = variance.mean()
     weight = np.minimum(average / np.maximum(variance, _LEAST_VARIANCE * average), _WEIGHT_CAP)
     return weight / weight.mean()

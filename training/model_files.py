@@ -11,7 +11,7 @@ def write_model(folder: Path, name: str, state: Mapping[str, Any], texts: Mappin
     folder.mkdir(parents=True, exist_ok=True)
     for booster, text in texts.items():
         (folder / f"{booster}.txt").write_text(text, encoding="utf-8", newline="\n")
-    body = json.dumps({**state, "boosters": sorted(texts)}, indent=1, sort_keys=True, allow_nan=False)
+    body = json.dumps({**state, "boosters": sorted(texts)}, indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(body + "\n", encoding="utf-8", newline="\n")
 
 

@@ -90,13 +90,11 @@ def _regress(
     order = content_order(seed, features, action, probability)
     fold = np.empty(len(order), dtype=np.intp)
     fold[order] = deal_folds(action[order])
-    target = np.log(probability)
+    target, of_target = np.log(probability[order]), action[order]
     count = np.maximum(np.bincount(action, minlength=n_actions), 1)
-    start = np.bincount(action, target, minlength=n_actions) / count
+    start = np.bincount(of_target, target, minlength=n_actions) / count
     data = Binned.of(beside_service(features, action, start[:, None])[order], [features.shape[1]], n_jobs)
-    learned = cross_fit(
-        data, target[order], fold[order], start[action[order]], "regression", _SETTINGS, seed, n_jobs
-    )
+    learned = cross_fit(data, target, fold[order], start[of_target], "regression", _SETTINGS, seed, n_jobs)
     columns = []
     for one in wanted:
         pairs = beside_service(features, np.full(len(features), one), start[:, None])
