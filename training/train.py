@@ -134,7 +134,7 @@ def train(
             training={
                 "split": asdict(split),
                 "margin_cap": margin_cap,
-                "baselines": _baselines(rows, uptake, uplifts["margin"]),
+                "baselines": _baselines(rows, uplifts["margin"]),
             },
         ),
         home / "var" / "bundles",
@@ -182,14 +182,19 @@ def _tiers(source: Source, split: Split, settings: Settings) -> Tiers:
     return Tiers.learn(profiles[:, source.layout.columns.index(TIER_COLUMN)], settings.tiers.names)
 
 
-def _baselines(train: Dataset, uptake: UptakeModel, uplift: UpliftModel) -> dict[str, list[float]]:
-    """What the training rows say of showing everybody the same: the report's baselines need no later look."""
-    predicted = uplift.predict(train.X)
-    estimates = Estimates(uptake.predict(train.X), predicted, predicted)
+def _baselines(train: Dataset, uplift: UpliftModel) -> dict[str, list[float]]:
+    """What the training rows say of showing everybody the same: the report's baselines need no later look.
+
+    The doubly robust values lean on averages, which cost no pass through the trees; the known propensities
+    correct what averages miss.
+    """
+    popular = popularity(train)
+    averages = np.broadcast_to(uplift.average_, (len(train), len(train.catalog)))
+    estimates = Estimates(np.broadcast_to(popular, averages.shape), averages, averages)
     q = expected_margin(uplift.predict_baseline(train.X), estimates, train.catalog)
     return {
         "constant_values": constant_values(train, train.net_margin(), q).tolist(),
-        "popularity": popularity(train).tolist(),
+        "popularity": popular.tolist(),
     }
 
 
