@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from training.evidence import Evidence
 from training.exposure_log import N_FOLDS
@@ -29,6 +30,7 @@ class HierarchicalRidge:
 
     name: ClassVar[str] = "ridge"
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")  # small matrices: threads would mostly wait
     def fit(self, evidence: Evidence) -> "HierarchicalRidge":
         """Learn the slopes of each service; sets `out_of_fold_`, the deviation of each pair."""
         self.basis_ = Basis.learn(evidence)
