@@ -99,7 +99,7 @@ def fit_effect_features(
 def quick_uptake(settings: LearnerSettings) -> LearnerSettings:
     """Settings of the uptake as a feature, which need not be the last word on it."""
     twice = 2 * settings.learning_rate
-    return replace(uptake_settings(settings), learning_rate=min(1.0, twice), max_rounds=80, patience=6)
+    return replace(uptake_settings(settings), learning_rate=min(1.0, twice), max_rounds=settings.max_rounds)
 
 
 def _fit_uptake(
