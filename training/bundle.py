@@ -72,13 +72,15 @@ class Bundle:
         """The outcome windows that the models were trained for."""
         return WindowSettings(**self.manifest["settings"]["windows"])
 
-    def estimates(self, X: NDArray[np.float32]) -> Estimates:
+    def estimates(self, X: NDArray[np.float32], repurchase: bool = True) -> Estimates:
         """What the models say of each user and service.
 
         Parameters
         ----------
         X : float32 array of shape (n_users, n_columns)
             Profiles in the order of `layout.columns`.
+        repurchase : bool
+            False leaves `uplift_repurchase` NaN and saves a third of the time; no decision asks for it.
 
         Raises
         ------
@@ -87,9 +89,10 @@ class Bundle:
         """
         if X.ndim != 2 or X.shape[1] != len(self.layout.columns):
             raise ValueError(f"X must have shape (n_users, {len(self.layout.columns)}), got {X.shape}.")
+        unknown = np.full((len(X), len(self.catalog)), np.nan)
         return Estimates(
             uptake=self.uptake.predict(X),
-            uplift_repurchase=self.uplift_repurchase.predict(X),
+            uplift_repurchase=self.uplift_repurchase.predict(X) if repurchase else unknown,
             uplift_margin=self.uplift_margin.predict(X),
         )
 

@@ -10,8 +10,8 @@ from features.pipeline import compute
 from offers.settings import Settings
 from offers.types import Progress
 from training import tracking
-from training.bundle import Bundle, read_bundle, set_champion
-from training.champion import read_champion
+from training.bundle import Bundle, read_bundle
+from training.champion import install_champion, read_champion
 from training.dataset import Dataset
 from training.evaluation.figures import PERKWISE
 from training.evaluation.policy_value import doubly_robust, match_weights
@@ -39,7 +39,7 @@ def promote(
     rows, gains = held_out_gains(challenger, champion, source, settings)
     verdict = judge(gains, rows.user, settings.training.interval_level)
     if verdict.promote:
-        set_champion(run.bundle, home / "var")
+        install_champion(challenger.path, home / "var")
         tracking.set_champion_alias(home, challenger.hash)
     return verdict
 
@@ -56,7 +56,7 @@ def held_out_gains(
     if champion is not None:
         _, rows = Split(**champion.manifest["training"]["split"]).apply(rows, source.history.user_ids)
     rows = rows.capped(facts["margin_cap"])
-    estimates = challenger.estimates(rows.X)
+    estimates = challenger.estimates(rows.X, repurchase=False)
     may = may_offer(challenger, rows.X, rows.shown_at_us)
     ours = policies(challenger, estimates, may, settings)
     q = expected_margin(challenger.uplift_margin.predict_baseline(rows.X), estimates, challenger.catalog)
@@ -80,7 +80,7 @@ def _champion_policy(
     X = compute(history, champion.layout, rows.user, rows.shown_at_us)
     known = [challenger.catalog.position_of.get(service_id, -1) for service_id in champion.catalog.ids]
     own_may = np.column_stack([may[:, p] if p >= 0 else np.zeros(len(rows), bool) for p in known])
-    own = policies(champion, champion.estimates(X), own_may, settings)[PERKWISE]
+    own = policies(champion, champion.estimates(X, repurchase=False), own_may, settings)[PERKWISE]
     policy = np.zeros((len(rows), len(challenger.catalog) + 1))
     policy[:, 0] = own[:, 0]
     for column, position in enumerate(known):

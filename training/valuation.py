@@ -39,7 +39,7 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
     facts = bundle.manifest["training"]
     train, test = Split(**facts["split"]).apply(source.dataset, source.history.user_ids)
     test = test.capped(facts["margin_cap"])
-    estimates = bundle.estimates(test.X)
+    estimates = bundle.estimates(test.X, repurchase=False)
     may = may_offer(bundle, test.X, test.shown_at_us)
     return evaluate(
         test,
@@ -108,7 +108,7 @@ def oracle_share(
     at_us = np.full(len(user), truth.held_out_from_us)
     X = compute(history, bundle.layout, user, at_us)
     may = may_offer(bundle, X, at_us)
-    estimates = bundle.estimates(X)
+    estimates = bundle.estimates(X, repurchase=False)
     actual = Estimates(truth.uptake, truth.uplift_repurchase, truth.uplift_margin)
     net = np.column_stack([np.zeros(len(user)), np.where(may, _gain(actual, bundle.catalog), 0.0)])
     oracle = net.max(axis=1).mean()
