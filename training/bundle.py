@@ -20,7 +20,6 @@ from offers.catalog import Catalog
 from offers.settings import Settings, WindowSettings
 from offers.types import Estimates, Service
 from training.bundle_files import BundleError, check_seal, seal
-from training.champion import install_champion
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 
@@ -137,17 +136,6 @@ def read_bundle(path: Path) -> Bundle:
     _check_facts(folder, manifest)
     _try_elsewhere(folder)
     return _load(folder, manifest)
-
-
-def set_champion(path: Path, var: Path) -> Path:
-    """Serve a copy of this bundle from now on, after it was read with success; returns the copy.
-
-    Raises
-    ------
-    BundleError
-        As `read_bundle` does; the champion stays who it was.
-    """
-    return install_champion(read_bundle(path).path, var)
 
 
 def _write_models(parts: BundleParts, folder: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def read_champion(var: Path) -> Path:
 def install_champion(folder: Path, var: Path) -> Path:
     """Serve a copy of this bundle from now on; returns the copy.
 
-    The files are checked, the models are not: `training.bundle.set_champion` tries them first.
+    The files are checked, the models are not: read the bundle with `training.bundle.read_bundle` first.
 
     Raises
     ------

@@ -16,9 +16,8 @@ from features.tiers import Tiers
 from offers.catalog import Catalog
 from offers.settings import Settings, WindowSettings
 from offers.types import Service
-from training.bundle import BundleError, BundleParts, read_bundle, set_champion, write_bundle
+from training.bundle import BundleError, BundleParts, read_bundle, write_bundle
 from training.bundle_files import check_seal, seal
-from training.champion import install_champion, read_champion
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 
@@ -294,14 +293,3 @@ def test_no_sealed_damage_kills_this_process(written, tmp_path):
         except BundleError:
             refused += 1
     assert refused > 5  # a changed digit in a statistic of a leaf changes no score
-
-
-def test_only_a_bundle_that_works_becomes_the_champion(written, tmp_path):
-    var = tmp_path / "var"
-    install_champion(written, var)
-    before = {path: path.read_bytes() for path in read_champion(var).rglob("*.*")}
-    with pytest.raises(BundleError, match="do not score the golden rows"):
-        set_champion(resealed(written, tmp_path, OTHER_SCORES), var)
-    assert read_champion(var).name == written.name
-    assert {path: path.read_bytes() for path in read_champion(var).rglob("*.*")} == before
-    assert set_champion(var / "champion", var) == read_champion(var)
