@@ -11,8 +11,8 @@ from training.effect_features import OutOfFold
 from training.exposure_log import ExposureLog
 from training.pairs import Pairing
 
-_WEIGHT_CAP = 5.0  # times the weight of the average variance
-_LEAST_VARIANCE = 0.2  # of the mean variance
+_LEAST_VARIANCE, _MOST_VARIANCE = 0.2, 5.0  # of the mean variance, beyond which weights change no more
+_LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,34 @@ def gather(
         outcome_residual=residual,
         treatment_residual=pairing.treated - pairing.p_treated,
         average=average,
-        weight=precision_weights(expected, is_binary(log.y)),
+        weight=precision_weights(expected, residual, is_binary(log.y)),
         n_services=log.n_services,
     )
 
 
-def precision_weights(expected: NDArray[np.float64], binary: bool) -> NDArray[np.float64]:
-    """Weights of mean 1: equal, or for a binary outcome of mean m the inverse of m (1 − m), capped."""
-    if not binary:
-        return np.ones(len(expected))
-    mean = np.clip(expected, 1e-6, 1 - 1e-6)
-    variance = mean * (1 - mean)
+def precision_weights(
+    expected: NDArray[np.float64], residual: NDArray[np.float64], binary: bool
+) -> NDArray[np.float64]:
+    """Weights of mean 1, the inverse of each row's outcome variance; none is more than 25 times another.
+
+    A binary outcome of mean m varies by m (1 − m); any other as squared residuals do among rows of like
+    expectation: who spends much also spends unevenly, and unweighted that noise drowns the rest.
+    """
+    if binary:
+        mean = np.clip(expected, 1e-6, 1 - 1e-6)
+        variance = mean * (1 - mean)
+    else:
+        variance = _variance_by_level(expected, residual)
     average = variance.mean()
-    weight = np.minimum(average / np.maximum(variance, _LEAST_VARIANCE * average), _WEIGHT_CAP)
+    if average == 0:
+        return np.ones(len(expected))
+    weight = average / np.clip(variance, _LEAST_VARIANCE * average, _MOST_VARIANCE * average)
     return weight / weight.mean()
+
+
+def _variance_by_level(expected: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) mean squared residual of the rows in the same twentieth of expectation."""
+    edges = np.quantile(expected, np.linspace(0, 1, _LEVELS + 1)[1:-1])
+    level = np.searchsorted(edges, expected)
+    count = np.maximum(np.bincount(level, minlength=_LEVELS), 1)
+    return (np.bincount(level, residual**2, minlength=_LEVELS) / count)[level]

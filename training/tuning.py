@@ -103,7 +103,7 @@ class _Contest:
             axis=1
         )
         self._residual = self._judged.y - expected
-        self._weight = precision_weights(expected, is_binary(self._judged.y))
+        self._weight = precision_weights(expected, self._residual, is_binary(self._judged.y))
         self._default_loss = self._loss(uplift)
 
     def run(self, trial: optuna.Trial) -> float:
