@@ -19,16 +19,17 @@ from features.simulation.behaviour import (
     Happenings,
     count_uses,
     draw_clicks,
-    draw_early_uses,
     draw_feedback,
     draw_orders,
+    draw_unasked_uses,
     draw_uses,
     draw_views,
     draw_visits,
+    outside_uptake_windows,
     with_minutes,
 )
 from features.simulation.customers import Customers, draw_customers
-from features.simulation.decisions import Decisions, LoggingPolicy, decide
+from features.simulation.decisions import BURN_IN_DAYS, Decisions, LoggingPolicy, decide
 from features.simulation.response import (
     CHOICE_LOAD,
     MARGIN_RATE,
@@ -153,15 +154,17 @@ def make_world(
     step()
     visits = draw_visits(customers, n_days, rng)
     views = draw_views(customers, offering, n_days, rng)
-    early_uses = draw_early_uses(customers, offering, rng)
+    unasked = draw_unasked_uses(customers, offering, n_days, rng)
+    early = unasked.take(unasked.day < customers.start_day[unasked.user] + BURN_IN_DAYS)
     step()
-    policy = LoggingPolicy.of(offering, count_uses(early_uses, n_users, n_services))
+    policy = LoggingPolicy.of(offering, count_uses(early, n_users, n_services))
     decisions = decide(customers, policy, n_days, rng)
     answers = answer(customers, offering, decisions.user, decisions.day, decisions.slates, rng)
     step()
     orders = draw_orders(customers, decisions, answers, n_days, rng)
     clicks = draw_clicks(customers, decisions, answers, rng)
-    uses = Happenings.joined(early_uses, draw_uses(decisions, answers, rng))
+    unasked = outside_uptake_windows(unasked, decisions, n_users)
+    uses = Happenings.joined(unasked, draw_uses(decisions, answers, rng))
     uses = with_minutes(customers, offering, uses, rng)
     feedback = draw_feedback(customers, offering, uses, n_days, rng)
     step()

@@ -20,7 +20,7 @@ from features.simulation.services import Offering
 _AMOUNT_NOISE = 0.35  # standard deviation of the logarithm of an order's amount
 _VISITS_PER_ORDER = 4.0
 _VIEWS_PER_DAY = 0.12
-_EARLY_USES = 25.0  # times the average uptake of all services: uses a user comes to unasked during burn-in
+_UNASKED_USES = 25.0  # in the time of the burn-in, times the average uptake of all services
 _CLICK_WITHOUT_USE = -2.0  # log-odds
 _SHARE_GIVING_FEEDBACK = 0.5
 _NPS_AVERAGE, _NPS_OF_TASTE, _NPS_NOISE = 7.0, 1.6, 1.2
@@ -74,14 +74,21 @@ def _multiplier_at(
     decisions: Decisions, answers: Answer, n_users: int, user: NDArray[np.intp], day: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The multiplier in force for each user and day; 1 outside every window."""
+    latest = _latest_decision(decisions, n_users, user, day)
+    inside = (latest >= 0) & (day < decisions.day[latest] + REPURCHASE_DAYS)
+    return np.where(inside, answers.multiplier[latest], 1.0)
+
+
+def _latest_decision(
+    decisions: Decisions, n_users: int, user: NDArray[np.intp], day: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """The row of each user's last decision up to a day, -1 where there is none."""
     first = np.searchsorted(decisions.user, np.arange(n_users))
     place = np.arange(len(decisions)) - first[decisions.user]
     starts = np.full((n_users, place.max(initial=0) + 1), np.inf)
     starts[decisions.user, place] = decisions.day
     before = (starts[user] <= day[:, None]).sum(axis=1)
-    latest = np.maximum(first[user] + before - 1, 0)
-    inside = (before > 0) & (day < decisions.day[latest] + REPURCHASE_DAYS)
-    return np.where(inside, answers.multiplier[latest], 1.0)
+    return np.where(before > 0, first[user] + before - 1, -1)
 
 
 def draw_visits(customers: Customers, n_days: int, rng: np.random.Generator) -> Happenings:
@@ -103,21 +110,25 @@ def draw_views(customers: Customers, offering: Offering, n_days: int, rng: np.ra
     return Happenings(user, day, service, np.full(len(user), np.nan))
 
 
-def draw_early_uses(customers: Customers, offering: Offering, rng: np.random.Generator) -> Happenings:
-    """Services used unasked during burn-in, in proportion to the uptake they would have if offered."""
+def draw_unasked_uses(
+    customers: Customers, offering: Offering, n_days: int, rng: np.random.Generator
+) -> Happenings:
+    """Services used without an offer, in proportion to the uptake they would have if offered."""
     users = np.arange(len(customers))
     parts = []
     for service in range(len(offering)):
         each = np.full(len(users), service)
         uptake = respond(customers, offering, users, each, customers.start_day).uptake
-        user, day = _poisson(
-            uptake * _EARLY_USES / len(offering) / BURN_IN_DAYS,
-            customers.start_day,
-            customers.start_day + BURN_IN_DAYS,
-            rng,
-        )
+        rate = uptake * _UNASKED_USES / len(offering) / BURN_IN_DAYS
+        user, day = _poisson(rate, customers.start_day, n_days, rng)
         parts.append(_plain(user, day, np.full(len(user), service)))
     return Happenings.joined(*parts)
+
+
+def outside_uptake_windows(uses: Happenings, decisions: Decisions, n_users: int) -> Happenings:
+    """The uses that cannot be taken for the uptake of an offer."""
+    latest = _latest_decision(decisions, n_users, uses.user, uses.day)
+    return uses.take((latest < 0) | (uses.day >= decisions.day[latest] + UPTAKE_DAYS))
 
 
 def count_uses(uses: Happenings, n_users: int, n_services: int) -> NDArray[np.int64]:
