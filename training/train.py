@@ -15,7 +15,7 @@ import numpy as np
 from features.pipeline import compute
 from features.tiers import TIER_COLUMN, Tiers
 from offers.settings import Settings
-from offers.types import Estimates, Progress
+from offers.types import Progress
 from training import tracking
 from training.bundle import BundleParts, read_bundle, write_bundle
 from training.dataset import Dataset
@@ -27,7 +27,7 @@ from training.split import Split
 from training.tuning import tune
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
-from training.valuation import expected_margin, value_bundle
+from training.valuation import value_bundle
 
 _GOLDEN_ROWS = 16
 
@@ -183,19 +183,10 @@ def _tiers(source: Source, split: Split, settings: Settings) -> Tiers:
 
 
 def _baselines(train: Dataset, uplift: UpliftModel) -> dict[str, list[float]]:
-    """What the training rows say of showing everybody the same: the report's baselines need no later look.
-
-    The doubly robust values lean on averages, which cost no pass through the trees; the known propensities
-    correct what averages miss.
-    """
+    """What the training rows say of showing everybody the same: the report's baselines need no later look."""
     popular = popularity(train)
-    averages = np.broadcast_to(uplift.average_, (len(train), len(train.catalog)))
-    estimates = Estimates(np.broadcast_to(popular, averages.shape), averages, averages)
-    q = expected_margin(uplift.predict_baseline(train.X), estimates, train.catalog)
-    return {
-        "constant_values": constant_values(train, train.net_margin(), q).tolist(),
-        "popularity": popular.tolist(),
-    }
+    constant = constant_values(uplift.average_, popular, train.catalog)
+    return {"constant_values": constant.tolist(), "popularity": popular.tolist()}
 
 
 def _study_name(source: Source, settings: Settings, seed: int) -> str:

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from offers.catalog import Catalog
+from offers.types import Service
 from training.evaluation.baselines import baseline_policies, constant_values, popularity
 
 POPULAR = np.array([0.1, 0.5])
@@ -49,12 +51,10 @@ def test_baselines_are_probabilities_of_what_may_be_offered(eligible, seed):
         assert not policy[:, 1:][~eligible].any()
 
 
-def test_constant_values_are_exact_when_every_case_is_written_down(make_log):
-    # One user of each arm at propensity 1/3; a list of several adds the model's word.
-    log = make_log([-1, 0, 1, -2], [0.25] * 4, [3.0, 6.0, 0.0, 0.0])
-    q = np.tile([3.0, 6.0, 0.0], (4, 1))
-    assert constant_values(log, log.margin, q).tolist() == pytest.approx([3, 6, 0])
-    assert constant_values(log, log.margin, np.zeros((4, 3))).tolist() == pytest.approx([3, 6, 0])
+def test_a_constant_is_worth_its_average_uplift_less_what_it_costs():
+    catalog = Catalog.of([Service("a", "A", unit_cost=4.0, contact_cost=0.5), Service("b", "B")])
+    values = constant_values(np.array([3.0, 1.0]), np.array([0.25, 0.5]), catalog)
+    assert values.tolist() == [0.0, 3.0 - 0.25 * 4.0 - 0.5, 1.0]
 
 
 def test_popularity_counts_uses_an_offer_and_leans_on_the_average_where_offers_are_few(make_log):

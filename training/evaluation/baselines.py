@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from offers.catalog import Catalog
 from training.dataset import Dataset
-from training.evaluation.policy_value import doubly_robust, match_weights
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def baseline_policies(
     Parameters
     ----------
     constant_value : array of shape (n_services + 1,)
-        What showing everybody nothing (first) or one service was worth on the training rows.
+        `constant_values` of the training rows.
     popular : array of shape (n_services,)
         Uses per offer on the training rows.
     uptake : array of shape (n, n_services)
@@ -54,25 +54,18 @@ def baseline_policies(
     }
 
 
-def constant_values(train: Dataset, value: Floats, q: Floats) -> Floats:
-    """Doubly robust value of showing everybody nothing, or one service, shape (n_services + 1,).
+def constant_values(average_uplift: Floats, popular: Floats, catalog: Catalog) -> Floats:
+    """Net gain over nothing of showing everybody nothing (first) or one service, shape (n_services + 1,).
 
     Parameters
     ----------
-    train : Dataset
-        The rows that the models learned from, n of them.
-    value : array of shape (n,)
-        What each of them earned: net margin, or repurchase.
-    q : array of shape (n, n_services + 1)
-        Its expectation for nothing and each service.
+    average_uplift : array of shape (n_services,)
+        In margin, on the training rows, shrunk where rows are few: the largest of raw averages is mostly
+        that of a service hardly ever shown.
+    popular : array of shape (n_services,)
+        `popularity` on the training rows.
     """
-    values = np.empty(q.shape[1])
-    for column in range(q.shape[1]):
-        policy = np.zeros_like(q)
-        policy[:, column] = 1.0
-        weights = match_weights(policy, train.service, train.slate_propensity)
-        values[column] = doubly_robust(policy, weights, value, train.service, q).mean()
-    return values
+    return np.append(0.0, average_uplift - popular * catalog.unit_cost - catalog.contact_cost)
 
 
 def popularity(train: Dataset) -> Floats:
