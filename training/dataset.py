@@ -67,8 +67,13 @@ class Dataset:
         )
 
     def single(self) -> "Dataset":
-        """The rows on which one service or nothing was shown."""
-        return self.take(self.service != SEVERAL)
+        """The rows on which one service or nothing was shown, with propensities conditional on that.
+
+        The probability of a list of several is taken to be the share of such rows: lengths drawn at random.
+        """
+        alone = self.service != SEVERAL
+        rows = self.take(alone)
+        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / alone.mean(), 1.0))
 
     def net_margin(self) -> NDArray[np.float64]:
         """Margin less what the shown service cost, currency units, shape (n,)."""

@@ -94,6 +94,12 @@ def test_propensities_of_lists_are_refused(tmp_path):
     assert SEVERAL not in read(tmp_path).single().service
 
 
+def test_single_rows_have_propensities_that_leave_lists_out(tmp_path):
+    single = read(tmp_path).single()
+    assert single.service.tolist() == [1, NOTHING]
+    assert single.slate_propensity.tolist() == pytest.approx([0.4 * 3 / 2, 0.2 * 3 / 2])  # a third are lists
+
+
 def test_a_log_without_closed_windows_says_what_to_do(tmp_path):
     early = WindowSettings(uptake_days=10, repurchase_days=20, complete_until="2025-03-05T00:00:00Z")
     with pytest.raises(ValueError, match="found none: the windows are 10 and 20 days long"):
