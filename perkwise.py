@@ -25,6 +25,7 @@ from offers.types import Progress as ProgressCallback
 
 if TYPE_CHECKING:
     from training.evaluation.figures import Evaluation
+    from training.train import Training
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -47,7 +48,17 @@ class Commands(click.Group):
         except (ValueError, LookupError, OSError) as error:
             if os.environ.get("PERKWISE_DEBUG"):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(in_words(error)) from error
+
+
+def in_words(error: Exception) -> str:
+    """What an error says; to the system's own is added what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename} cannot be written or read ({error.strerror}). "
+            "Check the path, and that you may use it."
+        )
+    return str(error)
 
 
 def home() -> Path:
@@ -389,12 +400,12 @@ def evaluate(data: Path, bundle: str | None, file: Path | None, seed: int, as_js
 
     settings = read_settings(data)
     chosen = read_bundle(find_bundle(bundle))
+    file = file or home() / "var" / "report.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress:
         source = read_source(data, settings, chosen.layout, progress)
         command = f"perkwise evaluate {data} --bundle {chosen.hash} --seed {seed}"
         evaluation = value_bundle(chosen, source, settings, command, seed)
-    file = file or home() / "var" / "report.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(render(evaluation), encoding="utf-8")
     say(as_json, evaluation.to_json(str(file)), *report_lines(evaluation, file))
 
@@ -409,12 +420,16 @@ def promote(run: str, data: Path | None, as_json: bool) -> None:
     Example: perkwise promote first
     """
     from training import tracking
+    from training.bundle import read_bundle
     from training.promotion import promote as ask_gate
+    from training.source import read_source
 
     tracked = tracking.find_run(home(), run)
     data = data or home() / tracked.tags["data"]
+    settings = read_settings(data)
     with progress_bars() as progress:
-        verdict = ask_gate(tracked, data, home(), read_settings(data), progress)
+        source = read_source(data, settings, read_bundle(tracked.bundle).layout, progress)
+    verdict = ask_gate(tracked, source, home(), settings)
     answer = {
         "promoted": verdict.promote,
         "reason": verdict.reason,
@@ -467,10 +482,10 @@ def score(
     settings = read_settings(data)
     now = parse_time("--as-of", as_of) if as_of else datetime.now(UTC)
     chosen = read_bundle(find_bundle(bundle))
+    file.parent.mkdir(parents=True, exist_ok=True)
     tables = load_tables(data, settings.money)
     with progress_bars() as progress:
         scores = score_all(tables, chosen, settings, int(now.timestamp() * 1e6), seed, budget, progress)
-    file.parent.mkdir(parents=True, exist_ok=True)
     scores.rows.to_parquet(file, index=False)
     arms = scores.rows.drop_duplicates("slate_id")["arm"].value_counts().to_dict()
     currency = settings.money.currency
@@ -528,10 +543,11 @@ def demo(users: int, services: int, seed: int, as_json: bool) -> None:
     write_demo_world(data, users, services, seed)
     err.print("[bold]2 Training[/bold]   profiles, tuning, models of uptake and uplift, report")
     settings = read_settings(data)
+    settings = replace(settings, training=replace(settings.training, trials=DEMO_TRIALS))
     with progress_bars() as progress:
         trained = run_training(data, home(), settings, "demo", seed, progress)
     err.print("[bold]3 Gate[/bold]       may these models be served?")
-    reason = ask_gate_in_demo(trained.run_id, data, settings)
+    reason = ask_gate_in_demo(trained, settings)
     err.print("[bold]4 Service[/bold]    one request over HTTP")
     request = {"user_id": demo_user(data), "n": 3, "explain": True}
     answer = ask_once(data, trained.bundle, home() / "var" / "demo-state.db", request)
@@ -554,26 +570,30 @@ def demo(users: int, services: int, seed: int, as_json: bool) -> None:
 
 
 def write_demo_world(data: Path, users: int, services: int, seed: int) -> None:
+    """Customers up to last midnight, so that the service finds their profiles fresh."""
+    import pandas as pd
+
     from features.world import make_world, write_world
 
+    midnight = pd.Timestamp.now(UTC).normalize()
     with progress_bars() as progress:
-        write_world(make_world(users, services, 180, np.random.default_rng(seed), progress), data, seed)
+        made = make_world(users, services, 180, np.random.default_rng(seed), progress, ends_at=midnight)
+    write_world(made, data, seed)
 
 
-def ask_gate_in_demo(run_id: str, data: Path, settings: Settings) -> str:
+def ask_gate_in_demo(trained: "Training", settings: Settings) -> str:
     """The gate's answer; a champion of other services than the demo's stays untouched."""
     from training import tracking
     from training.bundle import read_bundle
     from training.champion import read_champion
     from training.promotion import promote as ask_gate
 
-    run = tracking.find_run(home(), run_id)
     if (home() / "var" / "champion").is_symlink():
         champion = read_bundle(read_champion(home() / "var"))
-        if champion.catalog.ids != read_bundle(run.bundle).catalog.ids:
+        if champion.catalog.ids != trained.source.catalog.ids:
             return "not asked: the champion is of other services than the demo's, and stays."
-    with progress_bars() as progress:
-        return ask_gate(run, data, home(), settings, progress).reason
+    run = tracking.find_run(home(), trained.run_id)
+    return ask_gate(run, trained.source, home(), settings).reason
 
 
 def demo_user(data: Path) -> str:
@@ -587,6 +607,7 @@ def demo_user(data: Path) -> str:
     return next(str(user_id) for user_id in users if not in_holdout(user_id, exploration))
 
 
+DEMO_TRIALS = 4
 DEMO_NEXT = """
 Next
   open the report in a browser               the path is above

@@ -53,7 +53,7 @@ from features.simulation.tables import (
 from features.tables import write_table
 from offers.types import Progress
 
-WORLD_ENDS = pd.Timestamp("2025-06-30", tz="UTC")  # every world ends here; its start is n_days earlier
+WORLD_ENDS = pd.Timestamp("2025-06-30", tz="UTC")  # unless told otherwise
 HELD_OUT_SHARE = 0.3  # of the decisions come at or after `held_out_from`
 LEAST_DAYS = 100  # every user lives to see a decision and the end of its window
 
@@ -84,6 +84,7 @@ class World:
     feedback: pd.DataFrame
     effects: pd.DataFrame
     n_days: int
+    ends_at: pd.Timestamp
     held_out_from: pd.Timestamp
     customers: Customers
     offering: Offering
@@ -93,7 +94,7 @@ class World:
     @property
     def starts_at(self) -> pd.Timestamp:
         """Day 0."""
-        return WORLD_ENDS - pd.Timedelta(days=self.n_days)
+        return self.ends_at - pd.Timedelta(days=self.n_days)
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The settings under which the tables and the truth mean the same."""
@@ -102,7 +103,7 @@ class World:
             "windows": {
                 "uptake_days": UPTAKE_DAYS,
                 "repurchase_days": REPURCHASE_DAYS,
-                "complete_until": WORLD_ENDS.isoformat(),
+                "complete_until": self.ends_at.isoformat(),
             },
             "training": {"test_share": HELD_OUT_SHARE},
         }
@@ -131,8 +132,9 @@ def make_world(
     n_days: int,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    ends_at: pd.Timestamp = WORLD_ENDS,
 ) -> World:
-    """A world of that size; the same state of `rng` gives the same world.
+    """A world of that size that ends at a moment; the same state of `rng` gives the same world.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def make_world(
     uses = with_minutes(customers, offering, uses, rng)
     feedback = draw_feedback(customers, offering, uses, n_days, rng)
     step()
-    labels = Labels.of(n_users, n_services, WORLD_ENDS - pd.Timedelta(days=n_days))
+    labels = Labels.of(n_users, n_services, ends_at - pd.Timedelta(days=n_days))
     events = {"viewed": views, "visited": visits, "clicked": clicks, "used": uses}
     held_out_day = float(np.quantile(decisions.day, 1 - HELD_OUT_SHARE))
     world = World(
@@ -180,6 +182,7 @@ def make_world(
         feedback=feedback_table(feedback, labels),
         effects=effects_table(responses_at(customers, offering, held_out_day), labels),
         n_days=n_days,
+        ends_at=ends_at,
         held_out_from=labels.time_of(np.array([held_out_day]))[0],
         customers=customers,
         offering=offering,

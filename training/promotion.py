@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from features.history import History
 from features.pipeline import compute
 from offers.settings import Settings
-from offers.types import Progress
 from training import tracking
 from training.bundle import Bundle, read_bundle
 from training.champion import install_champion, read_champion
@@ -16,17 +15,20 @@ from training.dataset import Dataset
 from training.evaluation.figures import PERKWISE
 from training.evaluation.policy_value import doubly_robust, match_weights
 from training.gate import Verdict, judge
-from training.source import Source, read_source
+from training.source import Source
 from training.split import Split
 from training.valuation import expected_margin, may_offer, policies
 
 Floats = NDArray[np.float64]
 
 
-def promote(
-    run: tracking.TrackedRun, data: Path, home: Path, settings: Settings, progress: Progress | None = None
-) -> Verdict:
-    """Judge a run's bundle on the data it was trained from; where the gate says yes, it is the champion.
+def promote(run: tracking.TrackedRun, source: Source, home: Path, settings: Settings) -> Verdict:
+    """Judge a run's bundle on exposures that were kept from it; where the gate says yes, it is the champion.
+
+    Parameters
+    ----------
+    source : Source
+        The data folder, read with the bundle's layout.
 
     Raises
     ------
@@ -34,7 +36,6 @@ def promote(
         Where the bundle is damaged or the data hold no exposures that were kept from it.
     """
     challenger = read_bundle(run.bundle)
-    source = read_source(data, settings, challenger.layout, progress)
     champion = read_bundle(read_champion(home / "var")) if (home / "var" / "champion").is_symlink() else None
     rows, gains = held_out_gains(challenger, champion, source, settings)
     verdict = judge(gains, rows.user, settings.training.interval_level)

@@ -44,6 +44,7 @@ class Training:
     services: int
     seconds: dict[str, float]  # wall time of each stage
     evaluation: Evaluation
+    source: Source  # what was read, for whoever asks further
 
 
 def train(
@@ -171,6 +172,7 @@ def train(
         services=len(source.catalog),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         evaluation=evaluation,
+        source=source,
     )
 
 
