@@ -1,9 +1,15 @@
 """Fixtures that several rooms share."""
 
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.checkerboard import write_checkerboard
+from tests.project import answer, copy_project, make_project, run
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +20,43 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"public data sets are not at {folder}; set PERKWISE_PUBLIC_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder mlruns/ with MLflow's own empty database: to be copied, for it takes seconds to make."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("store") / "mlruns"
+    folder.mkdir()
+    MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A project with two runs and no champion: read only, `home` is a copy to write in.
+
+    `first` was trained on the services a and b of var/shop, `second` on a, b and c of var/wider.
+    """
+
+    home: Path
+    first: dict[str, Any]  # the answer of `perkwise train --json`
+    second: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Trained:
+    home = make_project(tmp_path_factory.mktemp("trained") / "project")
+    shutil.copytree(mlflow_store, home / "mlruns")
+    runs = {}
+    for name, folder, services in (("first", "shop", "ab"), ("second", "wider", "abc")):
+        data = write_checkerboard(home / "var" / folder, services)
+        runs[name] = answer(run(home, "train", data, "--trials", 0, "--seed", 7, "--name", name, "--json"))
+    return Trained(home, **runs)
+
+
+@pytest.fixture
+def home(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the trained project."""
+    return copy_project(trained.home, tmp_path / "home")
