@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from offers.settings import Settings
 from tests.checkerboard import write_checkerboard
-from tests.project import answer, copy_project, make_project, run
+from tests.project import answer, copy_project, make_project, run, settings_of
+from training.bundle import Bundle, read_bundle
+from training.source import Source, read_source
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +57,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Tra
         data = write_checkerboard(home / "var" / folder, services)
         runs[name] = answer(run(home, "train", data, "--trials", 0, "--seed", 7, "--name", name, "--json"))
     return Trained(home, **runs)
+
+
+@pytest.fixture(scope="session")
+def first_bundle(trained: Trained) -> Bundle:
+    """The models of the first run."""
+    return read_bundle(Path(trained.first["path"]))
+
+
+@pytest.fixture(scope="session")
+def shop_settings(trained: Trained) -> Settings:
+    """The settings of var/shop."""
+    return settings_of(trained.home, trained.home / "var" / "shop")
+
+
+@pytest.fixture(scope="session")
+def shop_source(trained: Trained, first_bundle: Bundle, shop_settings: Settings) -> Source:
+    """The data folder var/shop as the first run read it."""
+    return read_source(trained.home / "var" / "shop", shop_settings, first_bundle.layout)
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ import json
 import shutil
 import socket
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
+from offers.settings import Settings, parse_settings
 from perkwise import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,28 @@ def make_project(folder: Path) -> Path:
 
 def copy_project(home: Path, to: Path) -> Path:
     return Path(shutil.copytree(home, to, symlinks=True))
+
+
+def settings_of(home: Path, data: Path) -> Settings:
+    """The project's settings, overridden by the data folder's."""
+    files = [folder / "perkwise.toml" for folder in (home, data)]
+    return parse_settings(*(tomllib.loads(file.read_text(encoding="utf-8")) for file in files))
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def registered_champion(home: Path) -> str | None:
+    """The bundle that MLflow's alias names; None where it names none."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlruns' / 'mlflow.db'}")
+    version = client.get_registered_model("perkwise").aliases.get("champion")
+    return client.get_model_version("perkwise", str(version)).tags["bundle"] if version else None
 
 
 def run(home: Path, *arguments: object) -> Result:

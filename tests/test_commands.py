@@ -20,7 +20,17 @@ from features.tables import load_tables
 from offers.settings import MoneySettings
 from perkwise import main
 from tests.checkerboard import N_TEST, N_TRAIN, N_USERS, gain
-from tests.project import ROOT, answer, copy_project, free_port, make_project, run, said
+from tests.project import (
+    ROOT,
+    answer,
+    copy_project,
+    folder_bytes,
+    free_port,
+    make_project,
+    registered_champion,
+    run,
+    said,
+)
 from training.champion import install_champion
 
 STAGES = [
@@ -97,12 +107,6 @@ def test_world_writes_tables_and_their_truth_and_the_same_seed_the_same_bytes(tm
     assert folder_bytes(tmp_path / "one") != folder_bytes(tmp_path / "two")
     checked = answer(run(tmp_path, "validate", tmp_path / "one", "--json"))
     assert {name: checked["tables"][name]["accepted"] for name in made["rows"]} == made["rows"]
-
-
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
 
 
 def test_import_hillstrom_writes_a_data_folder(tmp_path):
@@ -261,6 +265,7 @@ def test_promote_asks_the_gate_and_installs_the_champion(trained, promoted):
     assert found["reason"].startswith("promote: it gains ")
     assert [one["rival"] for one in found["comparisons"]] == ["best_constant"]
     assert folder_bytes(home / "var" / "champion") == folder_bytes(Path(trained.first["path"]))
+    assert registered_champion(home) == found["bundle"]
 
 
 def test_evaluate_speaks_of_the_champion_where_no_bundle_is_named(promoted):
@@ -274,9 +279,11 @@ def test_rollback_brings_the_earlier_champion_back(trained, promoted, tmp_path):
     home = copy_project(promoted[0], tmp_path / "home")
     assert said(run(home, "promote", trained.second["run_id"])).startswith("promote: it gains ")
     assert (home / "var" / "champion").resolve().name == trained.second["bundle"]
+    assert registered_champion(home) == trained.second["bundle"]
     back = answer(run(home, "rollback", "--json"))
     assert back == {"bundle": trained.first["bundle"], "path": str(home / "var/bundles" / back["bundle"])}
     assert folder_bytes(home / "var" / "champion") == folder_bytes(Path(trained.first["path"]))
+    assert registered_champion(home) == trained.first["bundle"]
 
 
 def test_score_decides_for_every_user(trained, home):

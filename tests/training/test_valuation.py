@@ -1,0 +1,116 @@
+"""The policy that the report values is the policy that is served, and its worth is what is true of it."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from features.truth import read_truth
+from offers.catalog import Catalog
+from offers.settings import ExplorationSettings
+from offers.types import Estimates, Service
+from serving.deletion import DeletedUsers
+from serving.recommender import Asked, recommend
+from serving.state import State
+from tests.checkerboard import START, gain
+from training.evaluation.figures import BASELINES, PERKWISE
+from training.split import Split
+from training.valuation import expected_margin, may_offer, oracle_share, policies
+
+UNASKED = 2.0  # margin of a user to whom nothing is offered
+BEST = (gain("a", "left") + gain("b", "right")) / 2  # what the oracle gains over nothing
+GAINS = {
+    "perkwise": BEST,
+    "response": BEST,  # here whom a service fits also uses it
+    "best_constant": (gain("a", "left") + gain("a", "right")) / 2,
+    "popularity": (gain("a", "left") + gain("a", "right")) / 2,
+    "random": sum(gain(service, side) for service in "ab" for side in ("left", "right")) / 4,
+    "nothing": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def held_out(first_bundle, shop_source):
+    split = Split(**first_bundle.manifest["training"]["split"])
+    return split.apply(shop_source.dataset, shop_source.history.user_ids)[1]
+
+
+def test_what_is_valued_offline_is_what_is_served_at_that_time(
+    first_bundle, shop_source, shop_settings, held_out
+):
+    first, second = first_bundle.catalog.services
+    ends = (START + timedelta(days=100)).to_pydatetime()  # amid the held-out exposures
+    bundle = replace(first_bundle, catalog=Catalog.of([replace(first, active_until=ends), second]))
+    quiet = replace(shop_settings, exploration=ExplorationSettings(holdout=0.0, explore=0.0))
+    rows = held_out.take(np.arange(0, len(held_out), 13))
+    may = may_offer(bundle, rows.X, rows.shown_at_us)
+    offline = policies(bundle, bundle.estimates(rows.X), may, quiet)[PERKWISE]
+
+    state = State(shop_source.tables, bundle.layout, bundle.tiers, 7, DeletedUsers(b"key", set()))
+    shown = []
+    for user, at_us in zip(rows.user.tolist(), rows.shown_at_us.tolist()):
+        user_id = shop_source.history.user_ids[user]
+        profile = state.profile(user_id, at_us)
+        asked = Asked(user_id, profile.features, profile.tier, at_us, seed=0, max_services=1)
+        (decision,) = recommend(bundle, quiet, [asked], at_us)
+        shown.append([one.position for one in decision.offered])
+    assert shown == [np.flatnonzero(row[1:]).tolist() for row in offline]
+    assert [] in shown and [0] in shown and [1] in shown
+
+
+def test_every_policy_is_a_distribution_over_what_may_be_offered(first_bundle, shop_settings, held_out):
+    may = np.random.default_rng(0).random((len(held_out), 2)) < 0.5
+    found = policies(first_bundle, first_bundle.estimates(held_out.X), may, shop_settings)
+    assert set(found) == {PERKWISE, *BASELINES}
+    for policy in found.values():
+        assert np.allclose(policy.sum(axis=1), 1) and (policy >= 0).all()
+        assert not policy[:, 1:][~may].any()
+
+
+def test_expected_margins_are_the_baseline_and_what_each_offer_adds_after_costs():
+    catalog = Catalog.of([Service("a", "A", unit_cost=2.0), Service("b", "B", contact_cost=0.5)])
+    estimates = Estimates(np.array([[0.5, 0.1]]), np.zeros((1, 2)), np.array([[3.0, 4.0]]))
+    assert expected_margin(np.array([10.0]), estimates, catalog).tolist() == [[10.0, 12.0, 13.5]]
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_the_interval_of_every_policy_holds_its_true_value(trained, name):
+    report = trained.home / "var" / "reports" / f"{trained.first['bundle']}.json"
+    found = json.loads(report.read_text())["policies"][name]
+    truth = UNASKED + GAINS[name]
+    assert found["low"] < truth < found["high"]
+    assert found["ips"]["low"] < truth < found["ips"]["high"]
+    assert found["snips"]["low"] < truth < found["snips"]["high"]
+
+
+def test_shares_of_the_oracle_are_those_of_the_truth(first_bundle, shop_source, shop_settings):
+    share = oracle_share(first_bundle, shop_source.folder, shop_source.history, shop_settings)
+    for name in ("best_constant", "popularity", "random", "nothing"):
+        assert share[name] == pytest.approx(GAINS[name] / BEST)
+    assert 0.97 < share["perkwise"] <= 1
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """A model that knows the truth of every user, in the order of their ids."""
+
+    truth: np.ndarray
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        assert len(X) == len(self.truth)
+        return self.truth
+
+
+def test_whoever_knows_the_truth_reaches_all_of_it(first_bundle, shop_source, shop_settings):
+    truth = read_truth(shop_source.folder)
+    oracle = replace(first_bundle, uptake=Knowing(truth.uptake), uplift_margin=Knowing(truth.uplift_margin))
+    share = oracle_share(oracle, shop_source.folder, shop_source.history, shop_settings)
+    assert share["perkwise"] == 1
+
+
+def test_without_a_truth_no_share_of_it_is_told(first_bundle, shop_source, shop_settings, home):
+    shutil.rmtree(home / "var" / "shop" / "truth")
+    assert oracle_share(first_bundle, home / "var" / "shop", shop_source.history, shop_settings) is None
