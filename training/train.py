@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.pipeline import compute
 from features.tiers import TIER_COLUMN, Tiers
 from offers.settings import Settings
 from offers.types import Progress
 from training import tracking
+from training.boosting import LearnerSettings
 from training.bundle import BundleParts, read_bundle, write_bundle
 from training.dataset import Dataset
 from training.evaluation.baselines import constant_values, popularity
@@ -76,86 +78,22 @@ def train(
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "profiles"):
-        source = read_source(data, settings, progress=progress)
-        split = Split.of(source.dataset, settings.training.test_share)
-        rows, test = split.apply(source.dataset, source.history.user_ids)
-        margin_cap = float(np.quantile(rows.margin, settings.money.margin_cap_quantile))
-        rows = rows.capped(margin_cap)
-        single = rows.single()
-        propensities = single.propensities(seed)
+        lesson = _prepare(data, settings, seed, progress)
     with _timed(seconds, "tuning"):
-        storage = home / "var" / "optuna.db"
-        storage.parent.mkdir(parents=True, exist_ok=True)
-        learner_settings, _ = tune(
-            single.X,
-            single.service,
-            propensities,
-            single.margin,
-            single.uptake,
-            n_trials=settings.training.trials,
-            seed=seed,
-            categorical=single.categorical,
-            storage=f"sqlite:///{storage}",
-            study_name=_study_name(source, settings, seed),
-            progress=progress,
-        )
-    model_args: dict[str, Any] = {
-        "seed": seed,
-        "settings": learner_settings,
-        "categorical": single.categorical,
-    }
-    with _timed(seconds, "uptake"):
-        offered = single.take(single.service >= 0)
-        uptake = UptakeModel(**model_args).fit(
-            offered.X, offered.service, offered.uptake, len(source.catalog)
-        )
-        _step(progress, "models", 1)
-    with _timed(seconds, "uplift"):
-        uplifts = {}
-        for done, outcome in enumerate(("repurchase", "margin"), start=2):
-            y = getattr(single, outcome)
-            uplifts[outcome] = UpliftModel(**model_args).fit(
-                single.X, single.service, propensities, y, single.uptake
-            )
-            _step(progress, "models", done)
-    bundle_path = write_bundle(
-        BundleParts(
-            layout=source.layout,
-            tiers=_tiers(source, split, settings),
-            catalog=source.catalog,
-            uptake=uptake,
-            uplift_repurchase=uplifts["repurchase"],
-            uplift_margin=uplifts["margin"],
-            golden=single.X[:: max(1, len(single) // _GOLDEN_ROWS)][:_GOLDEN_ROWS],
-            settings=settings,
-            seed=seed,
-            data_hash=source.data_hash,
-            rows={"train": len(rows), "test": len(test)},
-            test_from_us=split.test_from_us,
-            training={
-                "split": asdict(split),
-                "margin_cap": margin_cap,
-                "baselines": _baselines(rows, uplifts["margin"]),
-            },
-        ),
-        home / "var" / "bundles",
-    )
+        learner_settings = _tune(lesson, settings, home / "var" / "optuna.db", seed, progress)
+    models = _fit(lesson, learner_settings, seed, seconds, progress)
+    bundle_path = write_bundle(_parts(lesson, models, settings, seed), home / "var" / "bundles")
     with _timed(seconds, "evaluation"):
-        bundle = read_bundle(bundle_path)
         command = f"perkwise evaluate {data} --bundle {bundle_path.name}"
-        evaluation = value_bundle(bundle, source, settings, command, seed)
-        report = home / "var" / "reports" / f"{bundle.hash}.html"
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(render(evaluation), encoding="utf-8")
-        figures = report.with_suffix(".json")
-        figures.write_text(json.dumps(evaluation.to_json(report.name), indent=2), encoding="utf-8")
+        evaluation = value_bundle(read_bundle(bundle_path), lesson.source, settings, command, seed)
+        report, figures = _write_report(evaluation, home / "var" / "reports" / f"{bundle_path.name}.html")
     run_id = tracking.log_training(
         home,
         name,
         params={**asdict(learner_settings), **_flat(settings), "seed": seed},
         metrics=_metrics(evaluation, seconds),
         lineage={
-            "data_hash": source.data_hash,
+            "data_hash": lesson.source.data_hash,
             "commit": _commit(home),
             "lock_hash": _lock_hash(home),
             "data": _relative(data, home),
@@ -168,12 +106,122 @@ def train(
         name=name,
         bundle=bundle_path,
         report=report,
-        rows={"train": len(rows), "test": len(test)},
-        services=len(source.catalog),
+        rows=lesson.n_rows,
+        services=len(lesson.source.catalog),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         evaluation=evaluation,
-        source=source,
+        source=lesson.source,
     )
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What the models learn from."""
+
+    source: Source
+    split: Split
+    margin_cap: float
+    train: Dataset
+    test: Dataset
+    single: Dataset  # training rows of one service or nothing
+    propensities: NDArray[np.float64]  # of those
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        return {"train": len(self.train), "test": len(self.test)}
+
+
+def _prepare(data: Path, settings: Settings, seed: int, progress: Progress | None) -> _Lesson:
+    source = read_source(data, settings, progress=progress)
+    split = Split.of(source.dataset, settings.training.test_share)
+    rows, test = split.apply(source.dataset, source.history.user_ids)
+    margin_cap = float(np.quantile(rows.margin, settings.money.margin_cap_quantile))
+    rows = rows.capped(margin_cap)
+    single = rows.single()
+    return _Lesson(source, split, margin_cap, rows, test, single, single.propensities(seed))
+
+
+def _tune(
+    lesson: _Lesson, settings: Settings, storage: Path, seed: int, progress: Progress | None
+) -> LearnerSettings:
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    single = lesson.single
+    best, _ = tune(
+        single.X,
+        single.service,
+        lesson.propensities,
+        single.margin,
+        single.uptake,
+        n_trials=settings.training.trials,
+        seed=seed,
+        categorical=single.categorical,
+        storage=f"sqlite:///{storage}",
+        study_name=_study_name(lesson.source, settings, seed),
+        progress=progress,
+    )
+    return best
+
+
+def _fit(
+    lesson: _Lesson,
+    learner_settings: LearnerSettings,
+    seed: int,
+    seconds: dict[str, float],
+    progress: Progress | None,
+) -> tuple[UptakeModel, UpliftModel, UpliftModel]:
+    """The models of uptake, and of uplift in repurchase and in margin."""
+    single, n_services = lesson.single, len(lesson.source.catalog)
+    options: dict[str, Any] = {
+        "seed": seed,
+        "settings": learner_settings,
+        "categorical": single.categorical,
+    }
+    with _timed(seconds, "uptake"):
+        offered = single.take(single.service >= 0)
+        uptake = UptakeModel(**options).fit(offered.X, offered.service, offered.uptake, n_services)
+        _step(progress, 1)
+    with _timed(seconds, "uplift"):
+        logged = (single.X, single.service, lesson.propensities)
+        repurchase = UpliftModel(**options).fit(*logged, single.repurchase, single.uptake)
+        _step(progress, 2)
+        margin = UpliftModel(**options).fit(*logged, single.margin, single.uptake)
+        _step(progress, 3)
+    return uptake, repurchase, margin
+
+
+def _parts(
+    lesson: _Lesson, models: tuple[UptakeModel, UpliftModel, UpliftModel], settings: Settings, seed: int
+) -> BundleParts:
+    uptake, uplift_repurchase, uplift_margin = models
+    every = max(1, len(lesson.single) // _GOLDEN_ROWS)
+    return BundleParts(
+        layout=lesson.source.layout,
+        tiers=_tiers(lesson.source, lesson.split, settings),
+        catalog=lesson.source.catalog,
+        uptake=uptake,
+        uplift_repurchase=uplift_repurchase,
+        uplift_margin=uplift_margin,
+        golden=lesson.single.X[::every][:_GOLDEN_ROWS],
+        settings=settings,
+        seed=seed,
+        data_hash=lesson.source.data_hash,
+        rows=lesson.n_rows,
+        test_from_us=lesson.split.test_from_us,
+        training={
+            "split": asdict(lesson.split),
+            "margin_cap": lesson.margin_cap,
+            "baselines": _baselines(lesson.train, uplift_margin),
+        },
+    )
+
+
+def _write_report(evaluation: Evaluation, report: Path) -> tuple[Path, Path]:
+    """The page and, beside it, its figures as JSON."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(render(evaluation), encoding="utf-8")
+    figures = report.with_suffix(".json")
+    figures.write_text(json.dumps(evaluation.to_json(report.name), indent=2), encoding="utf-8")
+    return report, figures
 
 
 def _tiers(source: Source, split: Split, settings: Settings) -> Tiers:
@@ -236,9 +284,9 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - began
 
 
-def _step(progress: Progress | None, stage: str, done: int) -> None:
+def _step(progress: Progress | None, done: int) -> None:
     if progress:
-        progress(stage, done, 3)
+        progress("models", done, 3)
 
 
 def _relative(data: Path, home: Path) -> str:
