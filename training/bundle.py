@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -45,11 +45,8 @@ class BundleParts:
     settings: Settings
     seed: int
     data_hash: str
-    test_from_us: int  # exposures from this time on were kept from the models; microseconds since 1970
     rows: Mapping[str, int]  # exposures used, e.g. {"train": …, "test": …}
-    training: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what a report must know: split, cap, baselines
+    training: Mapping[str, Any]  # what a report must know: split, cap, baselines
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,6 @@ def _write_models(parts: BundleParts, folder: Path) -> dict[str, Any]:
         "settings": {section: settings[section] for section in ("money", "windows", "training")},
         "seed": parts.seed,
         "data_hash": parts.data_hash,
-        "test_from_us": parts.test_from_us,
         "rows": dict(parts.rows),
         "training": dict(parts.training),
         "libraries": {library: version(library) for library in _LIBRARIES},

@@ -206,7 +206,6 @@ def _parts(
         seed=seed,
         data_hash=lesson.source.data_hash,
         rows=lesson.n_rows,
-        test_from_us=lesson.split.test_from_us,
         training={
             "split": asdict(lesson.split),
             "margin_cap": lesson.margin_cap,

