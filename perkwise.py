@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -109,7 +110,7 @@ def say(as_json: bool, answer: dict[str, Any], *lines: Any) -> None:
 
 
 def table_of(title: str, headings: list[str], rows: list[list[Any]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for position, heading in enumerate(headings):
         table.add_column(heading, justify="left" if position == 0 else "right")
     for row in rows:
@@ -165,9 +166,9 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
                 f"{share:.0%}" if share is not None else "",
             ]
         )
-    headings = ["policy", f"{evaluation.unit} an exposure", "gain of Perkwise"]
+    headings = ["policy", f"{evaluation.unit} an exposure", "Perkwise gains"]
     if evaluation.oracle_share:
-        headings.append("of the oracle's gain")
+        headings.append("of oracle")
     else:
         rows = [row[:-1] for row in rows]
     yield table_of(f"Doubly robust value on {evaluation.n_test:,} held-out exposures", headings, rows)
