@@ -2,9 +2,12 @@
 
 import json
 import re
+import sys
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook
 
 from notebooks.run import NOTEBOOKS, execute
 
@@ -29,6 +32,13 @@ def test_it_runs_and_shows_the_plots_that_are_kept(file):
     ran = execute(file)
     assert count_plots(ran) == count_plots(kept) > 0
     assert [output.text for output in outputs_of(ran) if output.output_type == "stream"] == []
+
+
+def test_a_failing_cell_stops_the_run_and_tells_which_python_ran_it(tmp_path):
+    file = tmp_path / "faulty.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("import sys\nraise ValueError(sys.executable)")]), file)
+    with pytest.raises(CellExecutionError, match=re.escape(sys.executable)):
+        execute(file)
 
 
 @every_notebook
