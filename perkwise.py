@@ -400,9 +400,10 @@ def evaluate(data: Path, bundle: str | None, file: Path | None, seed: int, as_js
     from training.valuation import value_bundle
 
     settings = read_settings(data)
-    chosen = read_bundle(find_bundle(bundle))
+    folder = find_bundle(bundle)
     file = file or home() / "var" / "report.html"
     file.parent.mkdir(parents=True, exist_ok=True)
+    chosen = read_bundle(folder)
     with progress_bars() as progress:
         source = read_source(data, settings, chosen.layout, progress)
         command = f"perkwise evaluate {data} --bundle {chosen.hash} --seed {seed}"
@@ -482,8 +483,9 @@ def score(
 
     settings = read_settings(data)
     now = parse_time("--as-of", as_of) if as_of else datetime.now(UTC)
-    chosen = read_bundle(find_bundle(bundle))
+    folder = find_bundle(bundle)
     file.parent.mkdir(parents=True, exist_ok=True)
+    chosen = read_bundle(folder)
     tables = load_tables(data, settings.money)
     with progress_bars() as progress:
         scores = score_all(tables, chosen, settings, int(now.timestamp() * 1e6), seed, budget, progress)

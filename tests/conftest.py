@@ -10,9 +10,10 @@ import pytest
 
 from offers.settings import Settings
 from tests.checkerboard import write_checkerboard
-from tests.project import answer, copy_project, make_project, run, settings_of
+from tests.project import answer, copy_project, make_project, run, said, settings_of
 from training.bundle import Bundle, read_bundle
 from training.source import Source, read_source
+from training.tracking import TrackedRun, find_run
 
 
 @pytest.fixture(scope="session")
@@ -45,18 +46,18 @@ class Trained:
 
     home: Path
     first: dict[str, Any]  # the answer of `perkwise train --json`
-    second: dict[str, Any]
+    second: TrackedRun
+    told: str  # what `perkwise train` said of the second to a person
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Trained:
     home = make_project(tmp_path_factory.mktemp("trained") / "project")
     shutil.copytree(mlflow_store, home / "mlruns")
-    runs = {}
-    for name, folder, services in (("first", "shop", "ab"), ("second", "wider", "abc")):
-        data = write_checkerboard(home / "var" / folder, services)
-        runs[name] = answer(run(home, "train", data, "--trials", 0, "--seed", 7, "--name", name, "--json"))
-    return Trained(home, **runs)
+    options = ["--trials", 0, "--seed", 7, "--name"]
+    first = run(home, "train", write_checkerboard(home / "var" / "shop", "ab"), *options, "first", "--json")
+    second = run(home, "train", write_checkerboard(home / "var" / "wider", "abc"), *options, "second")
+    return Trained(home, answer(first), find_run(home, "second"), said(second))
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,10 @@ def log(root: Path, name: str = "first", content_hash: str = "abc123", **changed
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Path:
     """A project with two runs of one name, the first of them the champion, moved since; read only."""
     before = tmp_path_factory.mktemp("before")
+    shutil.copytree(mlflow_store, before / "mlruns")
     log(before, "weekly", "abc123")
     log(before, "weekly", "def456", metrics={"gain.over_random": 0.5, "qini/茶 ☕": 1.0, "qini//../x": 2.0})
     set_champion_alias(before, "abc123")

@@ -40,6 +40,7 @@ def test_the_same_seed_and_data_give_the_same_bundle_byte_for_byte_in_another_pl
     assert folder_bytes(again.bundle) == folder_bytes(Path(trained.first["path"]))
 
 
+@pytest.mark.slow
 def test_the_order_of_the_rows_changes_no_model(trained, untrained, first_bundle):
     shop, rng = untrained / "var" / "shop", np.random.default_rng(0)
     for file in shop.glob("*.parquet"):
