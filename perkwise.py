@@ -429,9 +429,10 @@ def promote(run: str, data: Path | None, as_json: bool) -> None:
     tracked = tracking.find_run(home(), run)
     data = data or home() / tracked.tags["data"]
     settings = read_settings(data)
+    challenger = read_bundle(tracked.bundle)
     with progress_bars() as progress:
-        source = read_source(data, settings, read_bundle(tracked.bundle).layout, progress)
-    verdict = ask_gate(tracked, source, home(), settings)
+        source = read_source(data, settings, challenger.layout, progress)
+    verdict = ask_gate(challenger, source, home(), settings)
     answer = {
         "promoted": verdict.promote,
         "reason": verdict.reason,
@@ -595,8 +596,8 @@ def ask_gate_in_demo(trained: "Training", settings: Settings) -> str:
         champion = read_bundle(read_champion(home() / "var"))
         if champion.catalog.ids != trained.source.catalog.ids:
             return "not asked: the champion is of other services than the demo's, and stays."
-    run = tracking.find_run(home(), trained.run_id)
-    return ask_gate(run, trained.source, home(), settings).reason
+    challenger = read_bundle(tracking.find_run(home(), trained.run_id).bundle)
+    return ask_gate(challenger, trained.source, home(), settings).reason
 
 
 def demo_user(data: Path) -> str:

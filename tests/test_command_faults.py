@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import ROOT, make_project, refused, run
+from training.tracking import find_run
 
 AS_OF = ["--as-of", "2025-04-01T00:00:00Z"]
 
@@ -124,6 +125,12 @@ def test_a_damaged_bundle_is_never_used(trained, home, arguments):
     told = refused(run(home, *arguments, "--bundle", bundle))
     assert told.startswith(f"the bundle {bundle} is not as it was written: ['uptake/uptake.json'] damaged")
     assert told.endswith("Copy the bundle anew, or train again.")
+
+
+def test_a_run_whose_bundle_is_damaged_is_never_promoted(trained, home):
+    (find_run(home, "first").bundle / "uptake" / "uptake.json").unlink()
+    assert "['uptake/uptake.json'] missing" in refused(run(home, "promote", "first"))
+    assert not (home / "var" / "champion").is_symlink()
 
 
 @pytest.mark.parametrize("command", ["validate", "train", "profile", "evaluate", "score", "promote", "serve"])

@@ -22,20 +22,21 @@ from training.valuation import expected_margin, may_offer, policies
 Floats = NDArray[np.float64]
 
 
-def promote(run: tracking.TrackedRun, source: Source, home: Path, settings: Settings) -> Verdict:
+def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) -> Verdict:
     """Judge a run's bundle on exposures that were kept from it; where the gate says yes, it is the champion.
 
     Parameters
     ----------
+    challenger : Bundle
+        The one kept with the run, as `tracking.find_run` tells it.
     source : Source
-        The data folder, read with the bundle's layout.
+        The data folder, read with the challenger's layout.
 
     Raises
     ------
     ValueError
-        Where the bundle is damaged or the data hold no exposures that were kept from it.
+        Where the champion is damaged or the data hold no exposures that were kept from both.
     """
-    challenger = read_bundle(run.bundle)
     champion = read_bundle(read_champion(home / "var")) if (home / "var" / "champion").is_symlink() else None
     rows, gains = held_out_gains(challenger, champion, source, settings)
     verdict = judge(gains, rows.user, settings.training.interval_level)

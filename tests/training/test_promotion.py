@@ -66,27 +66,26 @@ def test_a_champion_of_further_services_chooses_from_those_that_are_left(
 
 
 def test_what_the_gate_accepts_is_served_and_registered(home, shop_source, shop_settings):
-    run = find_run(home, "first")
+    challenger = read_bundle(find_run(home, "first").bundle)
     shutil.rmtree(home / "var" / "bundles")  # the copy kept with the run is enough
     assert registered_champion(home) is None
-    verdict = promote(run, shop_source, home, shop_settings)
-    assert verdict.promote
-    assert read_champion(home / "var").name == registered_champion(home) == run.bundle.name
-    assert folder_bytes(home / "var" / "champion") == folder_bytes(run.bundle)
+    assert promote(challenger, shop_source, home, shop_settings).promote
+    assert read_champion(home / "var").name == registered_champion(home) == challenger.hash
+    assert folder_bytes(home / "var" / "champion") == folder_bytes(challenger.path)
 
 
-def test_what_the_gate_refuses_changes_nothing(trained, home, shop_source, shop_settings):
+def test_what_the_gate_refuses_changes_nothing(trained, home, first_bundle, shop_source, shop_settings):
     install_champion(trained.second.bundle, home / "var")
     before = folder_bytes(home / "var" / "champion")
-    verdict = promote(find_run(home, "first"), shop_source, home, shop_settings)
+    verdict = promote(first_bundle, shop_source, home, shop_settings)
     assert not verdict.promote and verdict.reason.startswith("keep: it gains ")
     assert folder_bytes(home / "var" / "champion") == before
     assert registered_champion(home) is None
 
 
-def test_a_run_whose_bundle_is_damaged_is_never_promoted(home, shop_source, shop_settings):
-    run = find_run(home, "first")
-    (run.bundle / "uptake" / "uptake.json").unlink()
+def test_a_damaged_champion_keeps_the_gate_closed(trained, home, first_bundle, shop_source, shop_settings):
+    champion = install_champion(trained.second.bundle, home / "var")
+    (champion / "uptake" / "uptake.json").unlink()
     with pytest.raises(BundleError, match=r"\['uptake/uptake.json'\] missing.*Copy the bundle anew"):
-        promote(run, shop_source, home, shop_settings)
-    assert not (home / "var" / "champion").is_symlink()
+        promote(first_bundle, shop_source, home, shop_settings)
+    assert read_champion(home / "var") == champion and registered_champion(home) is None
