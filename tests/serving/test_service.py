@@ -1,4 +1,4 @@
-"""The BentoML service in this process, and the served process over a real port."""
+"""The BentoML service in this process, and over a real port (as `perkwise serve`: tests/test_commands.py)."""
 
 import os
 import re
@@ -82,15 +82,6 @@ def _free_port():
 
 def post(port, path, body):
     return httpx.post(f"http://127.0.0.1:{port}{path}", json=body, timeout=20).json()
-
-
-def test_over_a_real_port_the_service_answers_and_ends_when_told_to(config, user_id):
-    port = _free_port()
-    with running(config, port) as process:
-        assert post(port, "/recommend", {"user_id": user_id})["user_id"] == user_id
-    assert process.returncode == -signal.SIGTERM
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{port}/livez")
 
 
 @pytest.mark.slow
