@@ -44,8 +44,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyError:
-            raise  # a fault of ours, not of the input
+        except (KeyError, BrokenPipeError):
+            raise  # a fault of ours, not of the input; and a reader who has read enough
         except (ValueError, LookupError, OSError) as error:
             if os.environ.get("PERKWISE_DEBUG"):
                 raise

@@ -214,3 +214,10 @@ def test_the_program_itself_ends_with_one_line_and_a_status(tmp_path):
     )
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "Error: nowhere must be a data folder, found nothing there.\n"
+
+
+def test_a_reader_who_has_read_enough_is_no_fault(home, shop):
+    environment = {**os.environ, "PERKWISE_HOME": str(home)}
+    command = [sys.executable, "-m", "perkwise", "validate", shop]
+    reader = ["bash", "-c", '"$@" | true', "bash", *command]
+    assert subprocess.run(reader, cwd=ROOT, env=environment, capture_output=True, check=True).stderr == b""
