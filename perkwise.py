@@ -4,6 +4,7 @@ Libraries that take seconds to import (MLflow, BentoML, LightGBM) are imported b
 them, so that `perkwise --help` answers at once.
 """
 
+import errno
 import json
 import os
 import tomllib
@@ -54,12 +55,14 @@ class Commands(click.Group):
 
 def in_words(error: Exception) -> str:
     """What an error says; to the system's own is added what to do."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return (
-            f"{error.filename} cannot be written or read ({error.strerror}). "
-            "Check the path, and that you may use it."
-        )
-    return str(error)
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    reason = f"{error.strerror}".rstrip(".")
+    if error.filename is not None:
+        reason = f"{error.filename} cannot be written or read ({reason})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{reason}. Free some space on the disk, then run it again."
+    return f"{reason}. Check the path, and that you may use it."
 
 
 def home() -> Path:
@@ -74,7 +77,7 @@ def read_settings(data: Path | None = None) -> Settings:
     for file in files:
         if file.is_file():
             try:
-                layers.append(tomllib.loads(file.read_text(encoding="utf-8")))
+                layers.append(tomllib.loads(file.read_text(encoding="utf-8-sig")))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise ValueError(f"{file} must be TOML, got: {error}.") from error
     return parse_settings(*layers)
@@ -122,9 +125,10 @@ def parse_time(option: str, text: str) -> datetime:
     """The moment a text names; it must name its zone, so that nobody has to guess it."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        is_told = moment.tzinfo is not None and moment.astimezone(UTC) is not None
+    except (ValueError, OverflowError):  # the latter outside the years 1 to 9999
+        is_told = False
+    if not is_told:
         raise ValueError(
             f"{option} must be a time with its zone, such as 2026-01-01T00:00:00Z, got {text!r}."
         )
@@ -137,12 +141,12 @@ def find_bundle(name: str | None) -> Path:
 
     if name is None:
         return read_champion(home() / "var")
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
-    bundles = home() / "var" / "bundles"
-    found = [path for path in sorted(bundles.glob("*")) if path.name.startswith(name)]
+    bundles = sorted((home() / "var" / "bundles").glob("[!.]*"))  # with a dot: not written to its end
+    found = [path for path in bundles if path.name.startswith(name)]
     if len(found) != 1:
-        known = ", ".join(path.name for path in sorted(bundles.glob("*"))) or "none; train first"
+        known = ", ".join(path.name for path in bundles) or "none; train first"
         raise ValueError(
             f"--bundle must be a bundle's folder or begin one hash, got {name!r}; known are {known}."
         )
@@ -182,7 +186,10 @@ def option_json(command: Callable) -> Callable:
 
 
 def option_seed(command: Callable) -> Callable:
-    return click.option("--seed", default=0, show_default=True, help="Same seed, same answer.")(command)
+    whole = click.IntRange(0, 2**31 - 1)  # what LightGBM takes
+    return click.option("--seed", type=whole, default=0, show_default=True, help="Same seed, same answer.")(
+        command
+    )
 
 
 data_argument = click.argument("data", type=click.Path(path_type=Path))
@@ -347,7 +354,11 @@ def profile(data: Path, as_of: str, file: Path, as_json: bool) -> None:
 
 @main.command()
 @data_argument
-@click.option("--trials", type=int, help="Settings of the models to try; else as perkwise.toml says.")
+@click.option(
+    "--trials",
+    type=click.IntRange(0, 1000),
+    help="Settings of the models to try; else as perkwise.toml says.",
+)
 @click.option("--name", help="What to call the run; else the data folder and the time.")
 @option_seed
 @option_json
@@ -453,7 +464,10 @@ def rollback(as_json: bool) -> None:
     from training.champion import rollback_champion
 
     bundle = rollback_champion(home() / "var")
-    tracking.set_champion_alias(home(), bundle.name)
+    try:
+        tracking.set_champion_alias(home(), bundle.name)
+    except (ValueError, LookupError, OSError) as error:  # what is served is right; a second try would go on
+        err.print(f"The alias `champion` in MLflow stays where it was: {in_words(error)}")
     say(as_json, {"bundle": bundle.name, "path": str(bundle)}, f"The champion is {bundle.name} again.")
 
 
@@ -514,7 +528,7 @@ def score(
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
 @click.option("--state", type=click.Path(path_type=Path), help="SQLite's file; else var/state.db.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, help="Else serving.port of perkwise.toml.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Else serving.port of perkwise.toml.")
 def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, port: int | None) -> None:
     """Answer over HTTP until ctrl-C; the interface is described at /docs.json.
 

@@ -13,11 +13,15 @@ from features.asof import DAY_US, Floats
 from features.tables import Tables
 
 _MOST_LEVELS = 255  # of an attribute; the rarer ones count as unknown
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """A further column of `users`: a number as it is, or a category as its position among `levels`."""
+    """A further column of `users`: a number, or a category as its position among `levels`.
+
+    A number that float32 cannot hold, such as infinity, counts as unknown.
+    """
 
     name: str
     levels: tuple[str, ...] | None = None  # None: a number
@@ -43,7 +47,9 @@ class Attribute:
         """The same of one value."""
         if value is None:
             return np.nan
-        return float(value) if self.levels is None else self._code_of.get(str(value), np.nan)
+        if self.levels is not None:
+            return self._code_of.get(str(value), np.nan)
+        return float(value) if abs(float(value)) <= _LARGEST else np.nan
 
     def decode(self, code: float) -> object:
         """The value that `encode` made into `code`; None where it is unknown."""
@@ -128,6 +134,7 @@ def _is_number(column: pd.Series) -> bool:
 
 def _numbers(column: pd.Series) -> Floats:
     if not pd.api.types.is_datetime64_any_dtype(column):
-        return pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
+        numbers = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
+        return np.where(np.abs(numbers) <= _LARGEST, numbers, np.nan)
     days = column.to_numpy("datetime64[us]").astype(np.int64) / DAY_US  # since 1970
     return np.where(column.isna(), np.nan, days)

@@ -87,12 +87,26 @@ class Database:
     ----------
     path : Path
         SQLite's file; it and its folder are made where they are not there.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no database that can be read and written.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = _engine(path)
-        metadata.create_all(self._engine)
+        try:
+            metadata.create_all(self._engine)
+            fault = _damage(self._engine)
+        except sa.exc.DBAPIError as error:
+            fault = str(error.orig)
+        if fault:
+            raise ValueError(
+                f"{path} must be a whole SQLite database that may be written, got: {fault}. "
+                "Put a copy of it back, or move it away; what came in over HTTP is in it."
+            )
         self._is_open = True
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
@@ -145,6 +159,13 @@ class Database:
                 future.set_result(answer)
             else:
                 future.set_exception(fault)
+
+
+def _damage(engine: sa.Engine) -> str:
+    """What SQLite finds wrong with the file; "" where all is well."""
+    with engine.begin() as connection:
+        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    return "" if found == "ok" else " ".join(found.split())
 
 
 def _outcome(connection: sa.Connection, job: Job[Any]) -> tuple[Any, Exception | None]:

@@ -107,10 +107,13 @@ def read_slates(tables: Tables, history: History) -> pd.DataFrame:
     """
     exposures = tables.exposures
     if exposures.empty:
-        raise ValueError(
-            "exposures must hold at least one row to learn from, found none. "
-            "Log what is shown (and, to some at random, not shown) first: the README has the table."
+        broken = sum(count.quarantined for count in tables.counts if count.table == "exposures")
+        remedy = (
+            f"All {broken:,} rows break the contract: quarantine/exposures.csv has each with its remedy."
+            if broken
+            else "Log what is shown (and, to some at random, not shown) first: the README has the table."
         )
+        raise ValueError(f"exposures must hold at least one row to learn from, found none. {remedy}")
     position_of = {**history.encoding.position_of, "": NOTHING}
     rows = pd.DataFrame(
         {

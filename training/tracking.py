@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,17 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow reads it when it is im
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 MODEL = "perkwise"  # the registered model, and the experiment that holds the runs
 CHAMPION = "champion"  # its alias
 _DATABASE = Path("mlruns/mlflow.db")
 _ARTIFACTS = Path("mlruns/artifacts")
+
+
+class StoreError(ValueError):
+    """MLflow's database cannot be read or written; the message says where it is and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +76,29 @@ def log_training(
         Files kept beside the bundle: the report and its JSON.
     bundle : Path
         A folder that `training.bundle.write_bundle` wrote.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be used.
     """
-    client = _open(root, create=True)
-    run = client.create_run(_experiment(client, root), run_name=name)
-    with _finishing(client, run.info.run_id):
-        now = time.time_ns() // 1_000_000
-        client.log_batch(
-            run.info.run_id,
-            params=[Param(_name(key), str(value)) for key, value in params.items()],
-            metrics=[Metric(_name(key), float(value), now, 0) for key, value in metrics.items()],
-            tags=[
-                RunTag(_name(key), str(value)) for key, value in {**lineage, "bundle": bundle.name}.items()
-            ],
-        )
-        folder = root / run.info.artifact_uri
-        folder.mkdir(parents=True)
-        for artifact in artifacts:
-            shutil.copy2(artifact, folder / artifact.name)
-        shutil.copytree(bundle, folder / "bundle" / bundle.name)
-        _register(client, run, bundle.name)
+    with _store(root, create=True) as client:
+        run = client.create_run(_experiment(client, root), run_name=name)
+        with _finishing(client, run.info.run_id):
+            now = time.time_ns() // 1_000_000
+            tags = {**lineage, "bundle": bundle.name}
+            client.log_batch(
+                run.info.run_id,
+                params=[Param(_name(key), str(value)) for key, value in params.items()],
+                metrics=[Metric(_name(key), float(value), now, 0) for key, value in metrics.items()],
+                tags=[RunTag(_name(key), str(value)) for key, value in tags.items()],
+            )
+            folder = root / run.info.artifact_uri
+            folder.mkdir(parents=True)
+            for artifact in artifacts:
+                shutil.copy2(artifact, folder / artifact.name)
+            shutil.copytree(bundle, folder / "bundle" / bundle.name)
+            _register(client, run, bundle.name)
     return str(run.info.run_id)
 
 
@@ -99,17 +109,19 @@ def runs(root: Path) -> list[TrackedRun]:
     ------
     FileNotFoundError
         If the project has no MLflow database.
+    StoreError
+        If the database cannot be used.
     """
-    client = _open(root, create=False)
-    experiment = client.get_experiment_by_name(MODEL)
-    if experiment is None:
-        return []
-    found = client.search_runs(
-        [experiment.experiment_id],
-        filter_string="attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=50_000,
-    )
+    with _store(root, create=False) as client:
+        experiment = client.get_experiment_by_name(MODEL)
+        if experiment is None:
+            return []
+        found = client.search_runs(
+            [experiment.experiment_id],
+            filter_string="attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            max_results=50_000,
+        )
     return [_tracked(root, run) for run in found]
 
 
@@ -120,6 +132,8 @@ def find_run(root: Path, name_or_id: str) -> TrackedRun:
     ------
     FileNotFoundError
         If the project has no MLflow database.
+    StoreError
+        If the database cannot be used.
     LookupError
         If no finished run is called so.
     """
@@ -141,19 +155,35 @@ def set_champion_alias(root: Path, bundle_hash: str) -> None:
     ------
     FileNotFoundError
         If the project has no MLflow database.
+    StoreError
+        If the database cannot be used.
     LookupError
         If no version holds this bundle.
     """
-    client = _open(root, create=False)
-    versions = client.search_model_versions(f"name = '{MODEL}'", max_results=10_000)
-    numbers = [int(version.version) for version in versions if version.tags.get("bundle") == bundle_hash]
-    if not numbers:
-        raise LookupError(f"no version of the model {MODEL!r} holds the bundle {bundle_hash!r}.")
-    client.set_registered_model_alias(MODEL, CHAMPION, str(max(numbers)))
+    with _store(root, create=False) as client:
+        versions = client.search_model_versions(f"name = '{MODEL}'", max_results=10_000)
+        numbers = [int(version.version) for version in versions if version.tags.get("bundle") == bundle_hash]
+        if not numbers:
+            raise LookupError(f"no version of the model {MODEL!r} holds the bundle {bundle_hash!r}.")
+        client.set_registered_model_alias(MODEL, CHAMPION, str(max(numbers)))
+
+
+@contextmanager
+def _store(root: Path, create: bool) -> Iterator[MlflowClient]:
+    """A client of the project's store; what its database cannot do is told in words."""
+    try:
+        yield _open(root, create)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        cause = next((line for line in str(error).splitlines() if "sqlite3" in line), str(error))
+        raise StoreError(
+            f"the MLflow database {root.resolve() / _DATABASE} cannot be used ({cause.splitlines()[0]}). "
+            "Free the disk where it is full; else put a copy of the database back, or move mlruns/ away and "
+            "train again. What is served does not need it."
+        ) from error
 
 
 def _open(root: Path, create: bool) -> MlflowClient:
-    """A client of the project's store; MLflow itself would make an empty database on any wrong path."""
+    """The client; MLflow itself would make an empty database on any wrong path."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     database = root.resolve() / _DATABASE
@@ -187,7 +217,8 @@ def _finishing(client: MlflowClient, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        client.set_terminated(run_id, status="FAILED")
+        with suppress(MlflowException):  # what went wrong first is what is told
+            client.set_terminated(run_id, status="FAILED")
         raise
     client.set_terminated(run_id)
 

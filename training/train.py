@@ -26,6 +26,7 @@ from training.evaluation.figures import Evaluation
 from training.evaluation.report import render
 from training.source import Source, read_source
 from training.split import Split
+from training.sufficiency import check_sufficient
 from training.tuning import tune
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
@@ -138,6 +139,7 @@ def _prepare(data: Path, settings: Settings, seed: int, progress: Progress | Non
     margin_cap = float(np.quantile(rows.margin, settings.money.margin_cap_quantile))
     rows = rows.capped(margin_cap)
     single = rows.single()
+    check_sufficient(single)
     return _Lesson(source, split, margin_cap, rows, test, single, single.propensities(seed))
 
 

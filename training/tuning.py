@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sqlalchemy.exc import SQLAlchemyError
 
 from offers.types import Progress
 from training.boosting import DEFAULTS, LearnerSettings, is_binary
@@ -56,15 +57,18 @@ def tune(
     settings : LearnerSettings
     trials : DataFrame
         One row a trial: number, what was tried, `loss`, and `gain` over the defaults with its `gain_se`.
+
+    Raises
+    ------
+    ValueError
+        Where `n_trials` is negative, or `storage` cannot be read or written.
     """
     if n_trials < 0:
         raise ValueError(f"n_trials must be at least 0, got {n_trials}.")
     if n_trials == 0:
         return DEFAULTS, _table([])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=storage, study_name=study_name, direction="minimize", load_if_exists=True
-    )
+    study = _study(storage, study_name)
     if len(_finished(study)) < n_trials:
         contest = _Contest(X, service, propensity, y, uptake, categorical, seed, n_jobs)
         for number in range(len(_finished(study)), n_trials):
@@ -77,6 +81,18 @@ def tune(
     best = min(trials, key=lambda trial: trial.values[0])
     carried = best.user_attrs["gain"] > best.user_attrs["gain_se"]
     return (replace(DEFAULTS, **best.params) if carried else DEFAULTS), _table(trials)
+
+
+def _study(storage: str | None, name: str) -> optuna.Study:
+    try:
+        return optuna.create_study(
+            storage=storage, study_name=name, direction="minimize", load_if_exists=True
+        )
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise ValueError(
+            f"the trials in {storage} cannot be read or written ({str(error).splitlines()[0]}). "
+            "Move that file away: trainings that were interrupted then begin anew."
+        ) from error
 
 
 class _Contest:

@@ -120,9 +120,9 @@ def without_closed_windows(shop):
 
 
 FAULTS = [
-    (without_uses, "uptake must hold both 0 and 1 where a service was shown, got 0 in all"),
-    (without_holdout, r"service must hold -1 for some rows \(nothing shown\)\. Without a holdout"),
-    (without_repurchases, "y must vary, got 0"),
+    (without_uses, "events `used` within 7 days after an offer must differ from row to row, found 0 in all"),
+    (without_holdout, "exposures must hold rows without a service among the [0-9,]+ rows to learn from"),
+    (without_repurchases, "orders within 14 days after an exposure must differ from row to row, found 0"),
     (without_closed_windows, "exposures must have outcome windows that closed before 2025-01-12"),
 ]
 
