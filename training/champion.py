@@ -21,14 +21,18 @@ def read_champion(var: Path) -> Path:
     Raises
     ------
     BundleError
-        If there is none yet.
+        If there is none yet, or its bundle is gone.
     """
-    if not (var / "champion").is_symlink():
+    link = var / "champion"
+    if not link.is_symlink():
+        raise _no_champion(link)
+    bundle = link.resolve()
+    if not bundle.is_dir():
         raise BundleError(
-            f"there is no champion at {var / 'champion'}. "
-            "Train and promote first: perkwise train DATA; perkwise promote RUN."
+            f"the champion at {link} leads to {bundle}, where no bundle is. Copy it there again (MLflow "
+            "keeps one with its run), or remove the link and promote a run: perkwise promote RUN."
         )
-    return (var / "champion").resolve()
+    return bundle
 
 
 def install_champion(folder: Path, var: Path) -> Path:
@@ -57,19 +61,35 @@ def rollback_champion(var: Path) -> Path:
     BundleError
         If there is no earlier champion, or its bundle is not as it was written; then nothing changes.
     """
-    read_champion(var)
-    step = _step(var)
+    link, step = var / "champion", _step(var)
+    if step == 0:
+        raise _no_champion(link)
     if step == 1:
-        raise BundleError(f"there is no champion before the first one ({read_champion(var).name}).")
+        raise BundleError(f"there is no champion before the first one ({link.resolve().name}).")
     previous = (var / "champions" / f"{step - 1:04d}").resolve()
     check_seal(previous)
     _link(var / "champion", f"champions/{step - 1:04d}")
     return previous
 
 
+def _no_champion(link: Path) -> BundleError:
+    return BundleError(
+        f"there is no champion at {link}. Train and promote first: perkwise train DATA; perkwise promote RUN."
+    )
+
+
 def _step(var: Path) -> int:
     """Where on the ladder the champion stands; 0: there is none yet."""
-    return int(Path(os.readlink(var / "champion")).name) if (var / "champion").is_symlink() else 0
+    link = var / "champion"
+    if not link.is_symlink():
+        return 0
+    step = Path(os.readlink(link)).name
+    if not step.isdecimal():
+        raise BundleError(
+            f"{link} must lead to a step such as champions/0001, found {os.readlink(link)}. "
+            "Remove the link and promote a run: perkwise promote RUN."
+        )
+    return int(step)
 
 
 def _link(link: Path, target: str) -> None:

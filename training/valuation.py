@@ -1,5 +1,6 @@
 """A bundle valued on the exposures kept from it: the policy that is served, beside the baselines."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def oracle_share(
     truth = read_truth(folder)
     if truth is None:
         return None
+    _check_same("users", truth.user_ids, history.user_position)
+    _check_same("services", truth.service_ids, bundle.catalog.position_of)
     user = np.array([history.user_position[user_id] for user_id in truth.user_ids])
     at_us = np.full(len(user), truth.held_out_from_us)
     X = compute(history, bundle.layout, user, at_us)
@@ -116,6 +119,15 @@ def oracle_share(
         name: float((policy * net).sum(axis=1).mean() / oracle)
         for name, policy in policies(bundle, estimates, may, settings).items()
     }
+
+
+def _check_same(what: str, told: Sequence[str], known: Mapping[str, int]) -> None:
+    if set(told) != set(known):
+        differ = sorted(set(told) ^ set(known))
+        raise ValueError(
+            f"the truth must be about the {what} of the tables, {len(differ)} differ, such as {differ[0]!r}. "
+            "Make the world again, or remove its folder truth/: a report needs no truth."
+        )
 
 
 def _gain(estimates: Estimates, catalog: Catalog) -> Floats:

@@ -15,6 +15,13 @@ def test_a_number_stays_a_number():
     assert attribute.encode_one(30) == 30 and attribute.decode(30.0) == 30
 
 
+def test_a_number_that_float32_cannot_hold_is_unknown():
+    points = pd.Series([np.inf, -np.inf, 1e39, -1e39, 3.4e38, np.nan], name="points")
+    attribute = Attribute.of(points)
+    np.testing.assert_array_equal(attribute.encode(points), [np.nan] * 4 + [3.4e38, np.nan])
+    np.testing.assert_array_equal([attribute.encode_one(one) for one in points], attribute.encode(points))
+
+
 def test_truth_counts_as_a_number():
     member = pd.Series([True, False], name="member")
     assert Attribute.of(member).encode(member).tolist() == [1, 0]

@@ -82,3 +82,31 @@ def test_a_closed_database_refuses_what_is_asked_for_later(tmp_path):
     database.close()
     with pytest.raises(RuntimeError, match="the database is closed"):
         database.run_now(partial(put, name="a"))
+
+
+def damage_nothing_but_the_header(path):
+    path.write_bytes(b"not SQLite" * 1000)
+
+
+def damage_a_page(path):
+    content = bytearray(path.read_bytes())
+    content[4096 : 2 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def put_a_folder_there(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [damage_nothing_but_the_header, damage_a_page, put_a_folder_there])
+def test_a_file_that_cannot_be_used_is_named_and_left_as_it_is(tmp_path, damage):
+    path = tmp_path / "state.db"
+    Database(path).close()
+    damage(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(
+        ValueError, match=r"state.db must be a whole SQLite database .* Put a copy of it back"
+    ):
+        Database(path)
+    assert (path.read_bytes() if path.is_file() else None) == before

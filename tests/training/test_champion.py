@@ -92,6 +92,24 @@ def test_without_a_champion_it_says_how_to_get_one(tmp_path):
             call(tmp_path)
 
 
+def test_a_champion_whose_bundle_is_gone_is_told_and_may_be_rolled_back(tmp_path, bundles):
+    var = tmp_path / "var"
+    install_champion(bundles[0], var)
+    shutil.rmtree(install_champion(bundles[1], var))
+    with pytest.raises(BundleError, match=f"leads to .*{bundles[1].name}, where no bundle is. Copy it there"):
+        read_champion(var)
+    rollback_champion(var)
+    assert served(var) == "first"
+
+
+def test_a_link_that_somebody_else_made_is_no_step(tmp_path, bundles):
+    (tmp_path / "champion").symlink_to(bundles[0])
+    for call in (lambda: rollback_champion(tmp_path), lambda: install_champion(bundles[1], tmp_path)):
+        with pytest.raises(BundleError, match=r"must lead to a step such as champions/0001, found .*Remove"):
+            call()
+    assert served(tmp_path) == "first"
+
+
 def test_a_damaged_bundle_is_not_installed(tmp_path, bundles):
     var = tmp_path / "var"
     install_champion(bundles[0], var)

@@ -165,3 +165,18 @@ def test_a_split_without_held_out_rows_says_so(tmp_path):
     later = Split("time", 0.25, int(np.datetime64("2026-01-01", "us").astype(int)))
     with pytest.raises(ValueError, match="held-out exposures must be there from 2026-01-01"):
         later.apply(dataset, [f"u{row}" for row in range(20)])
+
+
+def test_exposures_that_are_all_in_quarantine_are_told_from_none(tmp_path):
+    header, *rows = TABLES["exposures"].splitlines()
+    nobody = "\n".join([header, *(row.replace("ann", "nobody") for row in rows[:1])])
+    for exposures, remedy in (
+        (header, "Log what is shown"),
+        (nobody, "All 1 rows break the contract: quaran"),
+    ):
+        (tmp_path / "exposures.csv").write_text(exposures + "\n")
+        for name in ("users", "services", "orders"):
+            (tmp_path / f"{name}.csv").write_text(TABLES[name])
+        tables = load_tables(tmp_path, MoneySettings())
+        with pytest.raises(ValueError, match=f"at least one row to learn from, found none. {remedy}"):
+            read_slates(tables, History.of(tables, Layout.of(tables), 10))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from training.tracking import find_run, log_training, runs, set_champion_alias
+from training.tracking import StoreError, find_run, log_training, runs, set_champion_alias
 
 
 def a_bundle(folder: Path, content_hash: str = "abc123") -> Path:
@@ -154,6 +154,20 @@ def test_an_empty_database_file_is_refused_and_left_empty(tmp_path):
     with pytest.raises(FileNotFoundError, match="Train first"):
         runs(tmp_path)
     assert database.stat().st_size == 0
+
+
+def test_a_damaged_database_is_named_and_left_as_it_is(workspace):
+    database = workspace / "mlruns" / "mlflow.db"
+    database.write_bytes(b"not SQLite" * 1000)
+    calls = (
+        lambda: log(workspace),
+        lambda: find_run(workspace, "weekly"),
+        lambda: set_champion_alias(workspace, "abc123"),
+    )
+    for call in calls:
+        with pytest.raises(StoreError, match=r"mlflow.db cannot be used .*not a database.* move mlruns/"):
+            call()
+    assert database.read_bytes() == b"not SQLite" * 1000
 
 
 def test_an_unknown_run_is_an_error_that_names_the_known_ones(project):

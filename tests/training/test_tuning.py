@@ -61,3 +61,9 @@ def test_a_resumed_study_ends_as_an_unbroken_one(log, unbroken, tmp_path):
 def test_fewer_than_no_trials_are_refused(log):
     with pytest.raises(ValueError, match="n_trials must be at least 0, got -1"):
         tune(**log, n_trials=-1)
+
+
+def test_trials_that_cannot_be_read_are_named(log, tmp_path):
+    (tmp_path / "optuna.db").write_bytes(b"not SQLite" * 1000)
+    with pytest.raises(ValueError, match=r"optuna.db cannot be read or written .* Move that file away"):
+        tune(**log, n_trials=1, storage=f"sqlite:///{tmp_path / 'optuna.db'}")

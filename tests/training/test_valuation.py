@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from features.truth import read_truth
@@ -114,3 +115,43 @@ def test_whoever_knows_the_truth_reaches_all_of_it(first_bundle, shop_source, sh
 def test_without_a_truth_no_share_of_it_is_told(first_bundle, shop_source, shop_settings, home):
     shutil.rmtree(home / "var" / "shop" / "truth")
     assert oracle_share(first_bundle, home / "var" / "shop", shop_source.history, shop_settings) is None
+
+
+def without_a_row(effects):
+    return effects.iloc[1:]
+
+
+def of_other_users(effects):
+    return effects.assign(user_id="x" + effects["user_id"])
+
+
+def of_other_services(effects):
+    return effects.assign(service_id=effects["service_id"] + "x")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (without_a_row, "must hold each user's response to each service, got ValueError: gaps in uptake"),
+        (lambda effects: effects.drop(columns="uptake"), "got KeyError: .*uptake"),
+        (lambda effects: effects.head(0), "got ValueError: gaps in uptake"),
+        (of_other_users, "the truth must be about the users of the tables, [0-9]+ differ, such as '"),
+        (of_other_services, "the truth must be about the services of the tables, 4 differ, such as 'a'"),
+    ],
+)
+def test_a_truth_that_does_not_fit_the_tables_is_refused(
+    first_bundle, shop_source, shop_settings, home, spoil, message
+):
+    file = home / "var" / "shop" / "truth" / "effects.parquet"
+    spoil(pd.read_parquet(file)).to_parquet(file)
+    with pytest.raises(ValueError, match=message + ".*a report needs no truth"):
+        oracle_share(first_bundle, home / "var" / "shop", shop_source.history, shop_settings)
+
+
+@pytest.mark.parametrize(
+    "file, content", [("world.json", "{"), ("world.json", "{}"), ("effects.parquet", "PAR1")]
+)
+def test_a_damaged_truth_is_named(first_bundle, shop_source, shop_settings, home, file, content):
+    (home / "var" / "shop" / "truth" / file).write_text(content)
+    with pytest.raises(ValueError, match=r"truth must hold each user's response .*remove that folder"):
+        oracle_share(first_bundle, home / "var" / "shop", shop_source.history, shop_settings)
