@@ -43,7 +43,7 @@ def check_sufficient(rows: Dataset) -> None:
 
 
 def _check_varies(label: NDArray[np.float64], what: str) -> None:
-    if np.ptp(label) == 0:
+    if label.min() == label.max():
         raise ValueError(
             f"{what} must differ from row to row, found {label[0]:g} in all {len(label):,} to learn from: "
             "there is nothing to learn. Check that table, and [windows] of perkwise.toml."
