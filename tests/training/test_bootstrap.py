@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.bootstrap import Interval, UserBootstrap, round_up
+from training.evaluation.bootstrap import Interval, Resampled, UserBootstrap, round_up
 
 
 def mean_interval(x, user, seed=0, n_replicates=1000):
@@ -83,3 +83,32 @@ def test_rounding_up_keeps_two_digits_and_never_loses(number):
     rounded = round_up(number)
     assert number <= rounded <= max(1.1 * number, number + 1)
     assert len(str(rounded).rstrip("0")) <= 2
+
+
+def test_a_figure_of_sums_is_that_of_the_log_and_of_each_replicate():
+    rng = np.random.default_rng(0)
+    resampled, columns = UserBootstrap(rng.integers(0, 50, 200), rng, 20), rng.random((200, 2))
+    found = resampled.figure(lambda sums: sums[..., 0] / sums[..., 1], columns)
+    sums = resampled.sums(columns)
+    assert found.value == pytest.approx(columns[:, 0].sum() / columns[:, 1].sum())
+    assert found.replicates.tolist() == (sums[:, 0] / sums[:, 1]).tolist()
+    assert found.interval(0.9) == Interval.of(found.value, found.replicates, 0.9)
+
+
+def test_a_difference_of_figures_is_paired_by_replicate():
+    rng = np.random.default_rng(0)
+    x, resampled = rng.normal(size=500), UserBootstrap(np.arange(500), rng, 200)
+    mean = {
+        name: resampled.figure(
+            lambda sums: sums[..., 0] / sums[..., 1], np.column_stack([part, np.ones(500)])
+        )
+        for name, part in {"x": x, "moved": x + 0.1}.items()
+    }
+    interval = (mean["moved"] - mean["x"]).interval(0.95)
+    assert (interval.low, interval.value, interval.high) == pytest.approx((0.1, 0.1, 0.1), abs=1e-6)
+
+
+def test_a_curve_has_a_band_at_every_point():
+    curve = Resampled(np.array([1.0, 2.0]), np.column_stack([np.arange(101.0), np.full(101, 2.0)]))
+    low, high = curve.band(0.9)
+    assert (low.tolist(), high.tolist()) == ([5.0, 2.0], [95.0, 2.0])

@@ -1,6 +1,7 @@
 """Intervals by resampling whole users, all figures on the same replicates so that differences are paired."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,36 @@ def round_up(number: float, digits: int = 2) -> int:
     return -(-whole // unit) * unit
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """A figure and its replicates; figures of one bootstrap share their draws, so differences are paired.
+
+    Figures may be arrays, such as a curve: the replicates then have one leading axis more.
+
+    Examples
+    --------
+    >>> ours, theirs = Resampled(3.0, np.array([2.0, 4.0])), Resampled(1.0, np.array([0.0, 2.0]))
+    >>> (ours - theirs).interval(0.95)
+    Interval(value=2.0, low=2.0, high=2.0)
+    """
+
+    value: float | Floats
+    replicates: Floats  # (n_replicates, ...)
+
+    def interval(self, level: float) -> Interval:
+        """Percentile interval of a single figure."""
+        return Interval.of(float(self.value), self.replicates, level)
+
+    def band(self, level: float) -> tuple[Floats, Floats]:
+        """Pointwise percentile intervals, shaped like the value: the low ends and the high ends."""
+        tail = round((1 - level) / 2, 12)
+        low, high = np.nanquantile(self.replicates, [tail, 1 - tail], axis=0)
+        return low, high
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        return Resampled(self.value - other.value, self.replicates - other.replicates)
+
+
 class UserBootstrap:
     """Replicates of a log in which whole users are drawn with replacement.
 
@@ -120,3 +151,25 @@ class UserBootstrap:
             part = slice(start, start + _USERS_AT_ONCE)
             sums += by_user[part].T @ self._counts[present[part]].astype(np.float32)
         return sums.T
+
+    def figure(
+        self, of_sums: Callable[[Floats], Floats], columns: Floats, rows: NDArray | None = None
+    ) -> Resampled:
+        """A figure that is a function of column sums, such as a ratio of two: on the log and resampled.
+
+        Parameters
+        ----------
+        of_sums : callable
+            Takes sums of shape (..., k) to figures of shape (...) or (..., m): the log's own sums come as
+            (k,), those of the replicates as (n_replicates, k).
+        columns, rows
+            As in `sums`.
+
+        Examples
+        --------
+        >>> resampled = UserBootstrap(np.arange(3), np.random.default_rng(0), 100)
+        >>> spent_and_earned = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
+        >>> resampled.figure(lambda sums: sums[..., 1] / sums[..., 0], spent_and_earned).interval(0.95)
+        Interval(value=2.0, low=2.0, high=2.0)
+        """
+        return Resampled(of_sums(columns.sum(axis=0)), of_sums(self.sums(columns, rows)))
