@@ -6,12 +6,17 @@ import pytest
 from training.evaluation.bootstrap import UserBootstrap
 from training.evaluation.policy_figures import paired_gains, value_policy
 from training.evaluation.policy_value import (
+    best_strength,
+    best_threshold,
     doubly_robust,
     effect_of_offer,
     effective_sample_size,
+    estimated_error,
     ips,
     match_weights,
+    shrink,
     snips,
+    switch,
 )
 
 # Two kinds of user, three actions (nothing, a, b), and what each of the six pairs earns.
@@ -152,3 +157,84 @@ def test_a_paired_gain_is_tighter_than_the_two_values_apart(make_log):
 
 def width(interval):
     return interval.high - interval.low
+
+
+def a_noisy_log(rng, n=2000, model=WORTH):
+    """Drawn from the table above, with noise; the model's expectation of every row and action."""
+    kind = rng.integers(0, 2, n)
+    action = (rng.random((n, 1)) > LOGGING[kind].cumsum(axis=1)).sum(axis=1)
+    weights = match_weights(POLICY[kind], action - 1, LOGGING[kind, action])
+    value = WORTH[kind, action] + rng.normal(size=n)
+    return POLICY[kind], weights, value, action - 1, model[kind]
+
+
+def test_switch_and_shrinkage_lead_from_the_model_to_doubly_robust():
+    policy, weights, value, service, q = a_noisy_log(np.random.default_rng(0), model=WORTH / 2)
+    model, robust = (policy * q).sum(axis=1), doubly_robust(policy, weights, value, service, q)
+    for lighten in (switch, shrink):
+        assert doubly_robust(policy, lighten(weights, 0.0), value, service, q) == pytest.approx(model)
+        assert doubly_robust(policy, lighten(weights, np.inf), value, service, q) == pytest.approx(robust)
+
+
+def test_switch_keeps_a_weight_at_the_threshold_and_drops_one_beyond():
+    assert switch(np.array([1.0, 2.0, 2.1]), 2.0).tolist() == [1.0, 2.0, 0.0]
+
+
+def test_no_shrunk_weight_exceeds_half_the_root_of_the_strength():
+    weights = np.geomspace(1e-3, 1e3, 200)
+    assert shrink(weights, 16.0).max() == pytest.approx(2, rel=1e-3)
+    assert (shrink(weights, 16.0) <= weights).all()
+
+
+def test_shrunk_values_are_exact_with_a_right_model():
+    kind, service, propensity, value = every_case()
+    weights = match_weights(POLICY[kind], service, propensity)
+    for light in (switch(weights, 2.0), shrink(weights, 1.0)):
+        found = doubly_robust(POLICY[kind], light, value, service, WORTH[kind])
+        assert found.mean() == pytest.approx(TRUTH)
+
+
+def test_the_estimated_error_is_variance_and_squared_bias():
+    rows = np.array([0.0, 2.0, 4.0, 6.0])
+    assert estimated_error(rows, rows) == pytest.approx(5 / 4)
+    assert estimated_error(rows, rows + 3) == pytest.approx(5 / 4 + 9)
+
+
+def with_rare_weights(rng, model_error):
+    """Two actions, one of them rare in the log and always wanted: weights of 50. Its true worth is 1."""
+    n = 2000
+    shown = np.where(rng.random(n) < 0.02, 0, -1)
+    policy = np.tile([0.0, 1.0], (n, 1))
+    weights = match_weights(policy, shown, np.where(shown == 0, 0.02, 0.98))
+    value = np.where(shown == 0, 1.0, 0.0) + rng.normal(size=n)
+    return policy, weights, value, shown, np.tile([0.0, 1.0 + model_error], (n, 1))
+
+
+@pytest.mark.parametrize(("choose", "lighten"), [(best_threshold, switch), (best_strength, shrink)])
+def test_a_good_model_is_trusted_and_a_bad_one_is_not(choose, lighten):
+    rng = np.random.default_rng(0)
+    squared = {}
+    for error in (0.0, 5.0):
+        found = []
+        for _ in range(100):
+            log = policy, weights, value, service, q = with_rare_weights(rng, error)
+            light = lighten(weights, choose(*log))
+            found.append([doubly_robust(policy, w, value, service, q).mean() for w in (light, weights)])
+        squared[error] = ((np.array(found) - 1) ** 2).mean(axis=0)
+    assert squared[0.0][0] < 0.9 * squared[0.0][1]
+    assert squared[5.0][0] < 1.5 * squared[5.0][1]
+
+
+def test_a_policy_never_logged_leaves_the_choice_open():
+    policy, q = np.tile([0.0, 1.0], (3, 1)), np.zeros((3, 2))
+    weights = match_weights(policy, np.full(3, -1), np.full(3, 0.5))
+    assert best_strength(policy, weights, np.ones(3), np.full(3, -1), q) == np.inf
+    light = switch(weights, best_threshold(policy, weights, np.ones(3), np.full(3, -1), q))
+    assert doubly_robust(policy, light, np.ones(3), np.full(3, -1), q).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("lighten", "name"), [(switch, "threshold"), (shrink, "strength")])
+def test_a_negative_or_missing_hyperparameter_is_refused(lighten, name):
+    for number in (-1.0, np.nan):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0"):
+            lighten(np.ones(2), number)
