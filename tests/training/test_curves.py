@@ -10,13 +10,17 @@ from training.evaluation.curves import (
     arm_columns,
     arm_sums,
     auuc,
+    auuc_coefficient,
     expected_calibration_error,
     qini,
+    qini_coefficient,
     qini_curve,
     rank_groups,
     reliability,
+    uplift_at_k,
     uplift_by_decile,
     uplift_curve,
+    weight_at_top,
 )
 
 # Users 0-49 take up only if treated; users 50-99 never do.
@@ -165,3 +169,86 @@ def test_perfect_calibration_shows_no_more_error_than_chance():
 def test_what_is_no_probability_is_refused(taken, predicted, message):
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(taken, predicted)
+
+
+def test_uplift_at_k_is_that_of_the_users_ranked_highest():
+    assert uplift_at_k(UPTAKE, PERSUADABLE, TREATED, k=0.5) == 1
+    assert uplift_at_k(UPTAKE, ~PERSUADABLE, TREATED, k=0.5) == 0
+    assert uplift_at_k(UPTAKE, PERSUADABLE, TREATED, k=1) == pytest.approx(0.5)
+
+
+def test_by_group_takes_the_share_of_each_arm():
+    # The four treated rank 1, 2, 5, 6 and bring 8, 6, 4, 2; the holdout ranks 3, 4, 7, 8: 1, 3, 5, 7.
+    outcome = [8, 6, 1, 3, 4, 2, 5, 7]
+    treated = [1, 1, 0, 0, 1, 1, 0, 0]
+    uplift = -np.arange(8)
+    assert uplift_at_k(outcome, uplift, treated, k=0.5, strategy="by_group") == 7 - 2
+    assert uplift_at_k(outcome, uplift, treated, k=0.75) == 5 - 2
+    assert uplift_at_k(outcome, uplift, treated, k=0.75, strategy="by_group") == 6 - 3
+
+
+def test_users_tied_at_the_edge_enter_in_equal_parts():
+    assert weight_at_top([3, 2, 2, 2, 1], k=0.4).tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3, 0])
+    assert weight_at_top([3, 2, 2, 2, 1], k=0.4, weights=[1, 1, 1, 4, 3]).tolist() == pytest.approx(
+        [1, 0.5, 0.5, 2, 0]
+    )
+    outcome, treated = np.array([1, 0, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 1, 0])
+    assert uplift_at_k(outcome, np.ones(6), treated, k=0.3) == pytest.approx(2 / 3 - 1 / 3)
+
+
+def test_weights_of_2_are_two_rows_at_the_top():
+    outcome, uplift, treated = [3, 1, 2, 0, 5, 1], [6, 5, 4, 3, 2, 1], [1, 0, 1, 0, 1, 0]
+    twice = [np.repeat(part, 2) for part in (outcome, uplift, treated)]
+    for strategy in ("overall", "by_group"):
+        found = uplift_at_k(outcome, uplift, treated, 0.5, strategy, weights=np.full(6, 2))
+        assert found == pytest.approx(uplift_at_k(*twice, 0.5, strategy))
+
+
+def test_a_share_that_leaves_an_arm_empty_is_refused():
+    with pytest.raises(ValueError, match=r"got 0\.3 with 1 treated and 0 of the holdout"):
+        uplift_at_k([1, 0, 1, 0], [4, 3, 2, 1], [1, 0, 1, 0], k=0.3)
+    for k in (0, 1.2, np.nan):
+        with pytest.raises(ValueError, match="k must be a share in"):
+            uplift_at_k([1, 0, 1, 0], [4, 3, 2, 1], [1, 0, 1, 0], k=k)
+    with pytest.raises(ValueError, match="strategy must be 'overall' or 'by_group', got 'top'"):
+        uplift_at_k([1, 0, 1, 0], [4, 3, 2, 1], [1, 0, 1, 0], k=0.5, strategy="top")
+
+
+def test_coefficients_are_1_for_the_perfect_order_and_0_for_a_constant():
+    rng = np.random.default_rng(0)
+    outcome, treated = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    perfect = np.where(treated == 1, outcome, -outcome)
+    assert qini_coefficient(outcome, perfect, treated) == pytest.approx(1)
+    for coefficient in (qini_coefficient, auuc_coefficient):
+        assert coefficient(outcome, np.ones(400), treated) == pytest.approx(0, abs=1e-12)
+        assert -1 < coefficient(outcome, rng.random(400), treated) < 1
+
+
+@pytest.mark.parametrize("coefficient", [qini_coefficient, auuc_coefficient])
+def test_money_has_no_perfect_order(coefficient):
+    with pytest.raises(ValueError, match=r"0 or 1 to have a perfect order, got 2\.5: use qini or auuc"):
+        coefficient([2.5, 0.0], [1, 0], [1, 0])
+
+
+@pytest.mark.parametrize("figure", ["qini", "auuc_gain", "uplift_at_30"])
+def test_a_random_column_has_an_interval_around_0_about_as_often_as_it_claims(figure):
+    rng, n, holds = np.random.default_rng(11), 800, 0
+    for _ in range(100):
+        treated = rng.random(n) < 0.5
+        outcome = rng.standard_exponential(n) * (1 + treated)
+        uplift, resampled = rng.random(n), UserBootstrap(np.arange(n), rng, 200)
+        if figure == "uplift_at_30":
+            tops = [
+                resampled.figure(
+                    lambda sums: arm_sums(sums).uplift(),
+                    arm_columns(outcome, treated, weight_at_top(uplift, k), np.zeros(n, int)),
+                )
+                for k in (0.3, 1)
+            ]
+            interval = (tops[0] - tops[1]).interval(0.9)
+        else:
+            columns = arm_columns(outcome, treated, np.ones(n), rank_groups(uplift, 25))
+            found = resampled.figure(lambda sums: getattr(arm_sums(sums), figure)(), columns)
+            interval = found.interval(0.9)
+        holds += interval.low <= 0 <= interval.high
+    assert 80 <= holds <= 98

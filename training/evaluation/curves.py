@@ -1,6 +1,23 @@
-"""Curves over users ranked by a prediction: Qini, uplift, uplift by decile, calibration of uptake."""
+"""Curves over users ranked by a prediction: Qini, uplift, uplift at k, by decile, calibration of uptake.
+
+Where they meet other libraries' (equal to 1e-9 in the tests; unweighted, outcomes of 0 and 1):
+
+| here | scikit-uplift 0.5 | causalml 0.18, `y`, `w` given and no scores tied |
+|---|---|---|
+| `qini_curve` | `qini_curve` | `get_qini`, once the holdout is among the targeted |
+| `uplift_curve` * n | `uplift_curve` | `get_cumgain`, once both arms are among the targeted |
+| `qini` * n_treated * n | area over the diagonal | `qini_score(normalize=False)` * (n + 1) |
+| `auuc` * n^2 + n * ATE / 2 | | `auuc_score(normalize=False)` * (n + 1) |
+| `qini_coefficient` | `qini_auc_score` | |
+| `auuc_coefficient` | `uplift_auc_score` | |
+| `uplift_at_k`, by either strategy | `uplift_at_k` | |
+
+Before that causalml draws a straight line from the origin, so that areas differ by a little; they meet
+where the gain is 0 until then. A share that is no whole number of rows is rounded down, as in scikit-uplift.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,7 +86,7 @@ def uplift_curve(
 ) -> tuple[Floats, Floats]:
     """Share targeted, and the uplift of those targeted per user of the whole: share * (mean_t - mean_c).
 
-    While one arm has no user among the targeted its mean is unknown and the gain stays 0.
+    While an arm has no user among the targeted its mean counts as 0.
 
     References
     ----------
@@ -97,8 +114,117 @@ def auuc(
     >>> auuc([1, 0, 1, 0], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])
     0.25
     """
-    share, gain = uplift_curve(outcome, uplift, treated, weights)
-    return float(np.trapezoid(gain, share))
+    return float(_tied_sums(outcome, uplift, treated, weights).auuc())
+
+
+def qini_coefficient(outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike) -> float:
+    """Qini as a share of that of the perfect order: at most 1, and 0 for a random order.
+
+    The perfect order has the treated who took up first, then those in whom nothing is to be seen, last
+    the holdout who took up by themselves. Only outcomes of 0 and 1 have one; for money use `qini`.
+
+    References
+    ----------
+    Radcliffe (2007), Using control groups to target on predicted lift; Devriendt, Guns and Verbeke (2020),
+    Learning to rank for uplift modeling.
+
+    Examples
+    --------
+    >>> qini_coefficient([1, 0, 0, 1], [0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0])
+    1.0
+    """
+    y, arm = _binary(outcome), np.asarray(treated)
+    return qini(y, uplift, arm) / qini(y, np.where(arm == 1, y, -y), arm)
+
+
+def auuc_coefficient(outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike) -> float:
+    """Area between the uplift curve and the line to its end, as a share of that of the perfect order.
+
+    Perfect are the rows in which outcome and arm agree first, then the rest: the treated of it before the
+    holdout, unless the holdout who took up outnumber the treated who did not; then those who took up.
+
+    References
+    ----------
+    Devriendt, Guns and Verbeke (2020), Learning to rank for uplift modeling.
+
+    Examples
+    --------
+    >>> auuc_coefficient([1, 0, 0, 1], [0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0])
+    1.0
+    """
+    y, arm = _binary(outcome), np.asarray(treated)
+    by_themselves, unmoved = np.sum((y == 1) & (arm == 0)), np.sum((y == 0) & (arm == 1))
+    perfect = 2 * (y == arm) + (y if by_themselves > unmoved else arm)
+    found, best = (_tied_sums(y, order, arm, None).auuc_gain() for order in (uplift, perfect))
+    return float(found / best)
+
+
+def uplift_at_k(
+    outcome: ArrayLike,
+    uplift: ArrayLike,
+    treated: ArrayLike,
+    k: float,
+    strategy: Literal["overall", "by_group"] = "overall",
+    weights: ArrayLike | None = None,
+) -> float:
+    """Mean outcome of the treated less that of the holdout, among the share `k` ranked highest.
+
+    Parameters
+    ----------
+    k : float
+        Share in (0, 1]: int(k * n) rows, or that share of the weight where there are weights. Users tied
+        at the edge enter in equal parts, as they would on average in a random order.
+    strategy : str
+        `overall`: the share k of all rows; `by_group`: of the treated and of the holdout, each by itself.
+
+    Raises
+    ------
+    ValueError
+        Where k lies outside (0, 1] or leaves an arm without a row.
+
+    References
+    ----------
+    Gutierrez and Gérardy (2017), Causal inference and uplift modelling: a review of the literature.
+
+    Examples
+    --------
+    >>> uplift_at_k([1, 0, 1, 0], [0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0], k=0.5)
+    1.0
+    """
+    y, score, arm, w = _checked(outcome, uplift, treated, weights)
+    if strategy == "overall":
+        inside = weight_at_top(score, k, weights)
+    elif strategy == "by_group":
+        inside = np.empty(len(y))
+        for rows in (arm == 1, arm == 0):
+            inside[rows] = weight_at_top(score[rows], k, None if weights is None else w[rows])
+    else:
+        raise ValueError(f"strategy must be 'overall' or 'by_group', got {strategy!r}.")
+    top = arm_sums(arm_columns(y, arm == 1, inside, np.zeros(len(y), np.int64)).sum(axis=0))
+    if not top.n_treated.item() or not top.n_holdout.item():
+        raise ValueError(
+            f"k must leave rows of both arms among those ranked highest, got {k} with "
+            f"{top.n_treated.item():g} treated and {top.n_holdout.item():g} of the holdout: take a larger k."
+        )
+    return float(top.uplift())
+
+
+def weight_at_top(score: ArrayLike, k: float, weights: ArrayLike | None = None) -> Floats:
+    """Weight of each row in the share `k` ranked highest: its own, 0, or a part of it at the edge.
+
+    Examples
+    --------
+    >>> weight_at_top([0.9, 0.5, 0.5, 0.1], 0.5).tolist()
+    [1.0, 0.5, 0.5, 0.0]
+    """
+    if not 0 < k <= 1:
+        raise ValueError(f"k must be a share in (0, 1], got {k}.")
+    _, tied = np.unique(-np.asarray(score, float), return_inverse=True)
+    w = np.ones(len(tied)) if weights is None else np.asarray(weights, float)
+    wanted = int(k * len(w)) if weights is None else k * w.sum()
+    by_group = np.bincount(tied, w)
+    above = np.cumsum(by_group) - by_group
+    return w * np.clip((wanted - above) / by_group, 0, 1)[tied]
 
 
 def uplift_by_decile(effect: ArrayLike, uplift: ArrayLike, n_bins: int = 10) -> tuple[Floats, Floats]:
@@ -208,9 +334,24 @@ class ArmSums:
         return self.qini_gain() / self.n_treated.sum(axis=-1, keepdims=True)
 
     def uplift_gain(self) -> Floats:
-        n_treated, n_holdout = _cumulated(self.n_treated), _cumulated(self.n_holdout)
-        means = _ratio(_cumulated(self.y_treated), n_treated), _ratio(_cumulated(self.y_holdout), n_holdout)
-        return np.where((n_treated > 0) & (n_holdout > 0), self.share() * (means[0] - means[1]), 0.0)
+        mean_treated = _ratio(_cumulated(self.y_treated), _cumulated(self.n_treated))
+        return self.share() * (mean_treated - _ratio(_cumulated(self.y_holdout), _cumulated(self.n_holdout)))
+
+    def auuc(self) -> Floats:
+        return np.asarray(np.trapezoid(self.uplift_gain(), self.share()))
+
+    def auuc_gain(self) -> Floats:
+        """The area over the line to the curve's end: 0 for a random order."""
+        return self.auuc() - self.uplift_gain()[..., -1] / 2
+
+    def uplift(self) -> Floats:
+        """Mean of the treated less mean of the holdout, all groups together; nan where an arm is empty."""
+        sums = (
+            part.sum(axis=-1) for part in (self.y_treated, self.n_treated, self.y_holdout, self.n_holdout)
+        )
+        y_treated, n_treated, y_holdout, n_holdout = sums
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return y_treated / n_treated - y_holdout / n_holdout
 
 
 def arm_columns(outcome: Floats, treated: NDArray[np.bool_], weights: Floats, group: NDArray) -> Floats:
@@ -246,14 +387,31 @@ def rank_groups(score: ArrayLike, n_groups: int) -> NDArray[np.int64]:
 def _tied_sums(
     outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None
 ) -> ArmSums:
-    y, score, arm = np.asarray(outcome, float), np.asarray(uplift, float), np.asarray(treated)
-    w = np.ones(y.shape) if weights is None else np.asarray(weights, float)
-    _check_rows(y, score, arm, w)
+    y, score, arm, w = _checked(outcome, uplift, treated, weights)
     group = np.unique(-score, return_inverse=True)[1]
     n_groups = int(group.max()) + 1
     shown, withheld = w * (arm == 1), w * (arm == 0)
     sums = [np.bincount(group, part, n_groups) for part in (shown, shown * y, withheld, withheld * y)]
     return arm_sums(np.concatenate(sums).astype(float))
+
+
+def _checked(
+    outcome: ArrayLike, uplift: ArrayLike, treated: ArrayLike, weights: ArrayLike | None
+) -> tuple[Floats, Floats, NDArray, Floats]:
+    y, score, arm = np.asarray(outcome, float), np.asarray(uplift, float), np.asarray(treated)
+    w = np.ones(y.shape) if weights is None else np.asarray(weights, float)
+    _check_rows(y, score, arm, w)
+    return y, score, arm, w
+
+
+def _binary(outcome: ArrayLike) -> Floats:
+    y = np.asarray(outcome, float)
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            f"outcome must be 0 or 1 to have a perfect order, got {y[~np.isin(y, (0, 1))][0]:g}: "
+            "use qini or auuc for other outcomes."
+        )
+    return y
 
 
 def _check_rows(outcome: Floats, uplift: Floats, treated: NDArray, weights: Floats) -> None:
