@@ -127,6 +127,45 @@ def test_the_true_ranking_has_the_qini_of_the_true_ranking(evaluation):
     assert (curve.low <= curve.high).all()
 
 
+def test_the_true_ranking_has_the_uplift_at_the_top_and_the_autoc_of_the_true_ranking(evaluation):
+    # All of the top 30 % gain 2. TOC(q) is 2, from the middle on 2 (1 - q) / q: an area of 2 ln 2.
+    a, b, rare = evaluation.services
+    assert a.uplift_at_top.low < 2 < a.uplift_at_top.high
+    assert a.autoc.low < 2 * np.log(2) < a.autoc.high
+    assert a.autoc.low > 1
+    assert b.autoc.low < 0 < b.autoc.high
+    assert (rare.uplift_at_top, rare.autoc) == (None, None)
+
+
+def test_a_budget_buys_what_the_world_says(evaluation):
+    # b costs nothing and brings 1 to all; then a brings 1 more to half of them, at a cost of 0.6.
+    costs = evaluation.costs
+    assert (costs.cost, costs.worthwhile) == ("money", pytest.approx(0.3, abs=0.01))
+    assert costs.budgets[[0, -1]] == pytest.approx([0, 0.3], abs=0.01)
+    for gains, at_nothing, at_all in ((costs.targeted, 1, 1.5), (costs.untargeted, 1, 1)):
+        assert gains.low[0] < at_nothing < gains.high[0]
+        assert gains.low[-1] < at_all < gains.high[-1]
+    assert costs.added.low < 0.25 < costs.added.high
+    assert costs.added.low > 0
+
+
+def test_without_money_a_budget_counts_offers(world, notes):
+    costs = run(world, notes, outcome="repurchase", q=np.full((6000, 4), 0.5)).costs
+    assert (costs.cost, costs.worthwhile) == ("offers", None)
+    assert costs.budgets[-1] == pytest.approx(1)
+
+
+def test_where_no_gain_is_expected_there_is_nothing_to_spend_on(world, notes):
+    assert run(world, notes, uplift=np.full((6000, 3), -1.0)).costs is None
+
+
+def test_switch_and_dros_are_worth_about_what_doubly_robust_is(evaluation):
+    for figures in evaluation.policies.values():
+        for found in (figures.switch, figures.shrunk):
+            assert found.value == pytest.approx(figures.doubly_robust.value, abs=0.15)
+            assert found.low < found.high
+
+
 def test_deciles_realise_what_was_predicted(evaluation):
     deciles = evaluation.services[0].deciles
     realised = np.array([interval.value for interval in deciles.realised])

@@ -23,15 +23,17 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from training.evaluation.bootstrap import UserBootstrap
 from training.evaluation.policy_value import (
-    best_strength,
-    best_threshold,
+    candidate_columns,
     doubly_robust,
     effective_sample_size,
     ips,
+    least_error,
     match_weights,
     shrink,
     snips,
+    strengths,
     switch,
+    thresholds,
 )
 from training.evaluation.slate_value import independent_ips, position_weights
 
@@ -165,11 +167,12 @@ def test_model_based_values_are_within_half_a_percent_of_the_published(logged, c
 def test_the_estimators_between_agree_with_the_click_rate_of_the_policy_itself(logs, logged, clicks_expected):
     policy, item, propensity, click = logged
     weights = match_weights(policy, item, propensity)
-    log = policy, weights, click, item, clicks_expected
-    values = [
-        snips(weights, click).mean(),
-        doubly_robust(policy, switch(weights, best_threshold(*log)), click, item, clicks_expected).mean(),
-        doubly_robust(policy, shrink(weights, best_strength(*log)), click, item, clicks_expected).mean(),
-    ]
+    values = [snips(weights, click).mean()]
+    for candidates, lighten in ((thresholds, switch), (strengths, shrink)):
+        rows = [
+            doubly_robust(policy, lighten(weights, candidate), click, item, clicks_expected)
+            for candidate in candidates(weights)
+        ]
+        values.append(least_error(candidate_columns(np.column_stack(rows)).sum(axis=0))[1])
     assert effective_sample_size(weights) < 2000
     assert values == pytest.approx([logs["bts_all"]["click"].mean()] * 3, rel=0.25)

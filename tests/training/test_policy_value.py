@@ -6,17 +6,18 @@ import pytest
 from training.evaluation.bootstrap import UserBootstrap
 from training.evaluation.policy_figures import paired_gains, value_policy
 from training.evaluation.policy_value import (
-    best_strength,
-    best_threshold,
+    candidate_columns,
     doubly_robust,
     effect_of_offer,
     effective_sample_size,
-    estimated_error,
     ips,
+    least_error,
     match_weights,
     shrink,
     snips,
+    strengths,
     switch,
+    thresholds,
 )
 
 # Two kinds of user, three actions (nothing, a, b), and what each of the six pairs earns.
@@ -194,10 +195,16 @@ def test_shrunk_values_are_exact_with_a_right_model():
         assert found.mean() == pytest.approx(TRUTH)
 
 
-def test_the_estimated_error_is_variance_and_squared_bias():
-    rows = np.array([0.0, 2.0, 4.0, 6.0])
-    assert estimated_error(rows, rows) == pytest.approx(5 / 4)
-    assert estimated_error(rows, rows + 3) == pytest.approx(5 / 4 + 9)
+def test_the_least_error_weighs_variance_against_squared_bias():
+    unbiased = np.array([0.0, 4.0, 0.0, 4.0])  # a mean of 2 with an error of 4 / 4
+    for shift, chosen in ((0.9, 1), (1.1, 0)):  # a constant 2 + shift has an error of shift^2
+        sums = candidate_columns(np.column_stack([unbiased, np.full(4, 2 + shift)])).sum(axis=0)
+        assert least_error(sums)[0] == chosen
+    both = np.stack(
+        [candidate_columns(np.column_stack([unbiased, unbiased + s])).sum(axis=0) for s in (0, 1)]
+    )
+    assert least_error(both)[0].tolist() == [0, 0]
+    assert least_error(both)[1].tolist() == [2, 2]
 
 
 def with_rare_weights(rng, model_error):
@@ -210,27 +217,48 @@ def with_rare_weights(rng, model_error):
     return policy, weights, value, shown, np.tile([0.0, 1.0 + model_error], (n, 1))
 
 
-@pytest.mark.parametrize(("choose", "lighten"), [(best_threshold, switch), (best_strength, shrink)])
-def test_a_good_model_is_trusted_and_a_bad_one_is_not(choose, lighten):
+@pytest.mark.parametrize(("candidates", "lighten"), [(thresholds, switch), (strengths, shrink)])
+def test_a_good_model_is_trusted_and_a_bad_one_is_not(candidates, lighten):
     rng = np.random.default_rng(0)
     squared = {}
     for error in (0.0, 5.0):
         found = []
         for _ in range(100):
-            log = policy, weights, value, service, q = with_rare_weights(rng, error)
-            light = lighten(weights, choose(*log))
-            found.append([doubly_robust(policy, w, value, service, q).mean() for w in (light, weights)])
+            policy, weights, value, service, q = with_rare_weights(rng, error)
+            rows = [
+                doubly_robust(policy, lighten(weights, candidate), value, service, q)
+                for candidate in candidates(weights)
+            ]
+            best = least_error(candidate_columns(np.column_stack(rows)).sum(axis=0))[1]
+            found.append([best, rows[0].mean()])
         squared[error] = ((np.array(found) - 1) ** 2).mean(axis=0)
     assert squared[0.0][0] < 0.9 * squared[0.0][1]
     assert squared[5.0][0] < 1.5 * squared[5.0][1]
 
 
-def test_a_policy_never_logged_leaves_the_choice_open():
-    policy, q = np.tile([0.0, 1.0], (3, 1)), np.zeros((3, 2))
+def test_switch_and_dros_cover_the_truth_nearly_as_often_as_they_claim(make_log):
+    # Choosing a hyperparameter costs coverage: it looks for what is near and calm.
+    rng, hits, n = np.random.default_rng(2), {"doubly_robust": 0, "switch": 0, "shrunk": 0}, 100
+    for _ in range(n):
+        kind, log = drawn_log(make_log, 300, rng)
+        q = WORTH[kind] + [0.0, 0.5, -0.5]
+        figures = value_policy(
+            log, POLICY[kind], log.margin, q, UserBootstrap(log.user, rng, 200), 0.9
+        ).figures
+        for name in hits:
+            interval = getattr(figures, name)
+            hits[name] += interval.low <= TRUTH <= interval.high
+    assert min(hits.values()) >= 80
+    assert figures.switch.high - figures.switch.low > 0
+
+
+def test_a_policy_never_logged_is_worth_what_the_model_says():
+    policy, q = np.tile([0.0, 1.0], (3, 1)), np.full((3, 2), 7.0)
     weights = match_weights(policy, np.full(3, -1), np.full(3, 0.5))
-    assert best_strength(policy, weights, np.ones(3), np.full(3, -1), q) == np.inf
-    light = switch(weights, best_threshold(policy, weights, np.ones(3), np.full(3, -1), q))
-    assert doubly_robust(policy, light, np.ones(3), np.full(3, -1), q).tolist() == [0, 0, 0]
+    for candidates, lighten in ((thresholds, switch), (strengths, shrink)):
+        for candidate in candidates(weights):
+            found = doubly_robust(policy, lighten(weights, candidate), np.ones(3), np.full(3, -1), q)
+            assert found.tolist() == [7, 7, 7]
 
 
 @pytest.mark.parametrize(("lighten", "name"), [(switch, "threshold"), (shrink, "strength")])

@@ -11,7 +11,7 @@ from offers.types import Service
 from training.evaluation.bootstrap import Interval
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import Scale, render
-from training.evaluation.wording import headline
+from training.evaluation.wording import headline, with_bounds
 
 NASTY = "<script>alert('x')</script>"
 SERVICES = (
@@ -200,6 +200,35 @@ def test_a_report_on_repurchase_speaks_of_no_money(evaluation):
     assert "more repurchases per customer contact" in text
     assert "EUR" not in text
     assert "ROI" not in text.replace("Return on cost", "")
+
+
+def test_the_page_says_what_a_budget_buys(evaluation, page):
+    added = Interval(0.5, 0.25, 0.75)
+    text = text_of(render(replace(evaluation, costs=replace(evaluation.costs, added=added, worthwhile=0.2))))
+    assert "Choosing whom to offer what makes more of the same budget." in text
+    assert "on average +0.50 EUR a contact (0.25 to 0.75) more" in text
+    assert "Beyond 0.20 EUR a contact" in text
+    assert "Sverdrup" in text_of(page)
+
+
+def test_where_nothing_gains_the_page_has_no_budget(evaluation):
+    page = render(replace(evaluation, costs=None))
+    assert "budget" not in text_of(page)
+    assert 'href="#budget"' not in page
+
+
+def test_switch_and_dros_stand_beside_the_three_estimators(evaluation):
+    ours = replace(evaluation.policies["perkwise"], threshold=12.0, strength=np.inf)
+    text = text_of(render(replace(evaluation, policies={**evaluation.policies, "perkwise": ours})))
+    rows = text[text.index("Two more estimators") :]
+    assert re.search(r"Perkwise \S+ \S+ to \S+ \S+ \S+ to \S+ 12 \S+ \S+ to \S+ none", rows)
+
+
+def test_a_service_shows_its_uplift_at_the_top_and_its_autoc(evaluation, page):
+    text = text_of(page)
+    service = max((s for s in evaluation.services if s.net), key=lambda s: s.net.value)
+    assert f"Uplift of the 30 % ranked highest {with_bounds(service.uplift_at_top)}" in text
+    assert f"AUTOC, EUR {with_bounds(service.autoc)}" in text
 
 
 def test_a_service_never_shown_asks_for_exposures(page):

@@ -2,11 +2,19 @@
 
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 from training.evaluation.bootstrap import Interval
-from training.evaluation.figures import ServiceFigures
-from training.evaluation.wording import more_needed, number, ranking_verdict, service_verdict, with_bounds
+from training.evaluation.figures import CostFigures, Gains, ServiceFigures
+from training.evaluation.wording import (
+    budget_verdict,
+    more_needed,
+    number,
+    ranking_verdict,
+    service_verdict,
+    with_bounds,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +81,18 @@ def test_a_hopeless_question_is_called_so():
     assert more_needed(Interval(1e-9, -1, 1), 100) == (
         "not enough data, too near 0 for any realistic number of exposures to tell"
     )
+
+
+@pytest.mark.parametrize(
+    "added, kind, words",
+    [
+        (CLEAR_UP, "good", "makes more of the same budget"),
+        (CLEAR_DOWN, "bad", "makes less of a budget"),
+        (OPEN, "unclear", "whether choosing makes more of a budget: about 3,000 more exposures needed"),
+    ],
+)
+def test_targeting_is_judged_by_what_it_adds_to_a_budget(added, kind, words):
+    flat = Gains(np.zeros(2), np.zeros(2), np.zeros(2))
+    verdict = budget_verdict(CostFigures("money", np.array([0.0, 1.0]), flat, flat, added, 0.5), 1000)
+    assert verdict.kind == kind
+    assert words in verdict.text

@@ -37,8 +37,10 @@ class Path:
 
     def change(self, per_service: Floats) -> Floats:
         """What each step changes, in a figure of every row and service; nothing counts 0."""
-        padded = np.column_stack([per_service, np.zeros(len(per_service))])
-        return padded[self.row, self.after] - padded[self.row, self.before]
+        return self._of(per_service, self.after) - self._of(per_service, self.before)
+
+    def _of(self, per_service: Floats, service: NDArray[np.int64]) -> Floats:
+        return np.where(service == NOTHING, 0.0, per_service[self.row, service])
 
     def per_level(self, per_service: Floats) -> Floats:
         """The same summed by level, per row of the log."""

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from training.dataset import NOTHING, SEVERAL, Dataset
 from training.evaluation.balance import balance
 from training.evaluation.bootstrap import UserBootstrap
+from training.evaluation.cost_figures import cost_figures
 from training.evaluation.curves import Reliability
 from training.evaluation.figures import (
     BASELINES,
@@ -83,6 +84,7 @@ def evaluate(
             service_figures(held_out, s, uplift[:, s], uptake[:, s], eligible[:, s], float(chosen[s]))
             for s in range(len(test.catalog))
         ]
+        costs = cost_figures(held_out, uplift, uptake, eligible)
     return Evaluation(
         outcome=outcome,
         unit=unit,
@@ -99,6 +101,7 @@ def evaluate(
         balance=balance(test),
         notes=notes,
         oracle_share=oracle_share,
+        costs=costs,
     )
 
 

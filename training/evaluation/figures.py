@@ -17,6 +17,7 @@ Outcome = Literal["margin", "repurchase"]
 
 PERKWISE = "perkwise"
 BASELINES = ("best_constant", "response", "popularity", "random", "nothing")
+TOP = 0.3
 _GAINS_IN_JSON = ("best_constant", "response", "random")
 
 
@@ -42,11 +43,15 @@ class Notes:
 
 @dataclass(frozen=True)
 class PolicyFigures:
-    """The value of one policy by three estimators, and how much of the log speaks of it."""
+    """The value of one policy by five estimators, and how much of the log speaks of it."""
 
     doubly_robust: Interval
     ips: Interval
     snips: Interval
+    switch: Interval
+    shrunk: Interval  # DRos
+    threshold: float  # of switch: greater weights count 0
+    strength: float  # of shrunk: s w / (w^2 + s) in place of w
     matched: float  # share of exposures on which the log showed what the policy may show
     effective_n: float
     largest_weight: float
@@ -86,6 +91,8 @@ class ServiceFigures:
     reliability: Reliability | None = None  # of uptake
     qini: Interval | None = None
     auuc: float | None = None
+    uplift_at_top: Interval | None = None  # of the share TOP ranked highest, before costs
+    autoc: Interval | None = None
     curve: Curve | None = None
     uplift: Interval | None = None  # outcome's unit an offer, before costs
     deciles: Deciles | None = None
@@ -105,6 +112,27 @@ class ServiceFigures:
             "uplift_high": self.uplift.high if self.uplift else None,
             "roi": self.roi.value if self.roi else None,
         }
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Gain at each of some budgets, with its band."""
+
+    gain: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class CostFigures:
+    """What each budget buys, all services together; per exposure, before costs."""
+
+    cost: Literal["money", "offers"]  # what a budget counts; offers where nothing costs money or earns it
+    budgets: Floats  # from 0 to where there is nothing left to spend on
+    targeted: Gains
+    untargeted: Gains  # the best services on average, offered to a random part
+    added: Interval  # by targeting, averaged over the budgets
+    worthwhile: float | None  # budget at which one more euro brings only one; of money
 
 
 @dataclass(frozen=True)
@@ -138,6 +166,7 @@ class Evaluation:
     balance: Balance
     notes: Notes
     oracle_share: Mapping[str, float] | None  # of the oracle's gain over nothing; where the truth is known
+    costs: CostFigures | None = None  # None where no offer is expected to gain anything
 
     def to_json(self, report: str | None = None) -> dict[str, Any]:
         """The figures other programs read; `report` is the path of the page, if one was written."""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from training.evaluation.curves import Reliability
-from training.evaluation.figures import Curve, Deciles
+from training.evaluation.figures import CostFigures, Curve, Deciles
 
 ACCENT, BAND, MUTED, INK = "#0b6e74", "#0b6e74", "#8a9199", "#2b3137"
 
@@ -46,6 +46,21 @@ def qini_plot(curve: Curve, unit: str, key: str) -> str:
         ax.axhline(0, color="#c3c8cd", lw=0.8, zorder=0)
         ax.set_xlim(0, 1)
         _percent(ax.xaxis)
+    return svg[0]
+
+
+def cost_plot(costs: CostFigures, unit: str, key: str) -> str:
+    """Gain over budget with its band, and the same without targeting; the dotted line is where to stop."""
+    x_label = f"{unit} spent a contact" if costs.cost == "money" else "offers a contact"
+    with _drawing(key, x_label, f"extra {unit} a contact") as (ax, svg):
+        for gains, color in ((costs.untargeted, MUTED), (costs.targeted, ACCENT)):
+            ax.fill_between(costs.budgets, gains.low, gains.high, color=color, alpha=0.16, lw=0)
+        ax.plot(costs.budgets, costs.untargeted.gain, color=MUTED, lw=1.2, ls=(0, (4, 3)))
+        ax.plot(costs.budgets, costs.targeted.gain, color=ACCENT, lw=1.8)
+        if costs.worthwhile is not None:
+            ax.axvline(costs.worthwhile, color=MUTED, lw=1, ls=(0, (1, 2)))
+        ax.axhline(0, color="#c3c8cd", lw=0.8, zorder=0)
+        ax.set_xlim(0, costs.budgets[-1])
     return svg[0]
 
 

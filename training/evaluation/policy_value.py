@@ -7,14 +7,13 @@ adds what the outcome model expects. Every estimate is a mean over the same rows
 two policies is the mean of the differences.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 _TINY = np.finfo(float).tiny
+_EQUAL = 1e-6
 
 
 def match_weights(policy: Floats, service: NDArray, slate_propensity: Floats) -> Floats:
@@ -130,34 +129,43 @@ def shrink(weights: Floats, strength: float) -> Floats:
     )
 
 
-def best_threshold(policy: Floats, weights: Floats, value: Floats, service: NDArray, q: Floats) -> float:
-    """The threshold of `switch` with the least `estimated_error`: 0, ten quantiles of w, or infinity."""
+def thresholds(weights: Floats) -> Floats:
+    """Candidates for `switch`, infinity first: then 0 and ten quantiles of the positive weights."""
     matching = weights[weights > 0]
     if not matching.size:
-        return np.inf
-    candidates = np.unique(np.quantile(matching, np.linspace(0, 1, 11)[:-1]))
-    return _least_error(switch, [0.0, *candidates], policy, weights, value, service, q)
+        return np.array([np.inf, 0.0])
+    return np.concatenate([[np.inf, 0.0], np.quantile(matching, np.linspace(0, 0.9, 10))])
 
 
-def best_strength(policy: Floats, weights: Floats, value: Floats, service: NDArray, q: Floats) -> float:
-    """The strength of `shrink` with the least `estimated_error`.
+def strengths(weights: Floats) -> Floats:
+    """Candidates for `shrink`, infinity first: then 0 and thirty on a log scale.
 
-    Candidates are 0, infinity, and thirty from a hundredth of the squared 5 % quantile of the positive
-    weights to a hundred times their squared 95 % quantile, equally far apart on a log scale (Su et al. 2020).
+    They go from a hundredth of the squared 5 % quantile of the positive weights to a hundred times their
+    squared 95 % quantile (Su et al. 2020).
     """
     matching = weights[weights > 0]
     if not matching.size:
-        return np.inf
+        return np.array([np.inf, 0.0])
     low, high = np.quantile(matching, [0.05, 0.95])
-    candidates = np.geomspace(0.01 * low**2, 100 * high**2, 30)
-    return _least_error(shrink, [0.0, *candidates], policy, weights, value, service, q)
+    return np.concatenate([[np.inf, 0.0], np.geomspace(0.01 * low**2, 100 * high**2, 30)])
 
 
-def estimated_error(rows: Floats, unbiased: Floats) -> float:
-    """Estimated mean squared error of a mean over rows, against one that is unbiased and noisier.
+def candidate_columns(rows: Floats) -> Floats:
+    """What `least_error` needs of rows of shape (n, n_candidates): sum over rows, or resample."""
+    return np.column_stack([np.ones(len(rows)), rows, rows**2])
 
-    variance(rows) / n + b^2, where b is the difference of the two means. The noise in b is left in, so that
-    what cannot be told from biased is not preferred. Rows are taken as independent.
+
+def least_error(summed: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Which candidate has the least estimated mean squared error, and its value; the first is unbiased.
+
+    The error of a mean over rows is estimated as variance / n + (mean - unbiased mean)^2, rows being taken
+    as independent. On the log alone the winner's variance flatters it, for what is biased is not seen to be:
+    an interval must choose anew in every replicate.
+
+    Parameters
+    ----------
+    summed : array of shape (..., 1 + 2 * n_candidates)
+        Sums of `candidate_columns`.
 
     References
     ----------
@@ -165,29 +173,18 @@ def estimated_error(rows: Floats, unbiased: Floats) -> float:
 
     Examples
     --------
-    >>> estimated_error(np.array([1.0, 1.0]), np.array([3.0, 3.0]))
-    4.0
+    >>> rows = np.array([[0.0, 1.0], [4.0, 2.0]])  # 2 with an error of 4 / 2; 1.5 with 1/4 / 2 + 1/4
+    >>> chosen, value = least_error(candidate_columns(rows).sum(axis=0))
+    >>> int(chosen), float(value)
+    (1, 1.5)
     """
-    return float(rows.var() / len(rows) + (rows - unbiased).mean() ** 2)
-
-
-def _least_error(
-    lighten: Callable[[Floats, float], Floats],
-    candidates: list[float],
-    policy: Floats,
-    weights: Floats,
-    value: Floats,
-    service: NDArray,
-    q: Floats,
-) -> float:
-    expected, residual = (policy * q).sum(axis=1), value - logged_column(q, service)
-    unbiased = expected + weights * residual
-    errors = [
-        estimated_error(expected + lighten(weights, candidate) * residual, unbiased)
-        for candidate in candidates
-    ]
-    least = int(np.argmin(errors))
-    return candidates[least] if errors[least] < estimated_error(unbiased, unbiased) else np.inf
+    n, sums = summed[..., :1], summed[..., 1:]
+    mean, square = np.split(sums / n, 2, axis=-1)
+    # As a difference of two sums a variance of 0 has noise; it must not decide between equals.
+    error = np.maximum(square - mean**2, 0) / n + (mean - mean[..., :1]) ** 2
+    error[..., 0] *= 1 - _EQUAL
+    chosen = error.argmin(axis=-1)
+    return chosen, np.take_along_axis(mean, chosen[..., None], axis=-1)[..., 0]
 
 
 def effect_of_offer(

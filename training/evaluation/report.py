@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from training.evaluation import wording
 from training.evaluation.bootstrap import Interval
-from training.evaluation.figures import BASELINES, PERKWISE, Evaluation, ServiceFigures
-from training.evaluation.plots import decile_plot, qini_plot, reliability_plot
+from training.evaluation.figures import BASELINES, PERKWISE, TOP, Evaluation, ServiceFigures
+from training.evaluation.plots import cost_plot, decile_plot, qini_plot, reliability_plot
 
 _HERE = Path(__file__).parent
 _MARGIN = 2.0  # percent kept free at both ends of a scale, so that a dot at the end is whole
@@ -93,6 +93,9 @@ def render(evaluation: Evaluation) -> str:
         ranking_verdict=wording.ranking_verdict,
         plots=_service_plots(evaluation),
         uptake_plot=_pooled_plot(evaluation),
+        cost_plot=_cost_plot(evaluation),
+        top=TOP,
+        budget_verdict=wording.budget_verdict,
         service_names=[service.name for service in evaluation.services],
         total=_total(evaluation),
     )
@@ -148,3 +151,9 @@ def _pooled_plot(evaluation: Evaluation) -> Markup | None:
     if evaluation.reliability is None:
         return None
     return Markup(reliability_plot(evaluation.reliability, "all-uptake"))
+
+
+def _cost_plot(evaluation: Evaluation) -> Markup | None:
+    if evaluation.costs is None:
+        return None
+    return Markup(cost_plot(evaluation.costs, evaluation.unit, "all-costs"))

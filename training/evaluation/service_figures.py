@@ -1,4 +1,4 @@
-"""The figures of one service: calibration, Qini, average uplift, deciles, cost, return."""
+"""The figures of one service: calibration, Qini, AUTOC, uplift on average, at the top and by tenth, costs."""
 
 from dataclasses import dataclass, replace
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import NOTHING, Dataset
-from training.evaluation.bootstrap import Interval, UserBootstrap
+from training.evaluation.bootstrap import Interval, Resampled, UserBootstrap
 from training.evaluation.curves import (
     ArmSums,
     Reliability,
@@ -18,14 +18,17 @@ from training.evaluation.curves import (
     rank_groups,
     reliability,
     uplift_by_decile,
+    weight_at_top,
 )
-from training.evaluation.figures import Curve, Deciles, Floats, ServiceFigures
+from training.evaluation.figures import TOP, Curve, Deciles, Floats, ServiceFigures
 from training.evaluation.policy_value import effect_of_offer
+from training.evaluation.rate import autoc, rank_columns, rank_sums
 
 MIN_EXPOSURES = 30  # offers, and nothings to compare with; from fewer, nothing is estimated
 
 _BAND_POINTS = 25  # of the Qini curve of a replicate
 _CURVE_POINTS = 101
+_RANK_GROUPS = 50  # of the AUTOC of a replicate
 _ROWS_A_BIN = 300  # of a reliability diagram, so that noise in a bin does not pass for bad calibration
 
 
@@ -83,6 +86,7 @@ def service_figures(
         reliability=uptake_reliability(test.uptake[shown], uptake[shown]),
         qini=held_out.interval(qini(*ranking.columns), ranking.replicates.qini()),
         auuc=auuc(*ranking.columns),
+        uplift_at_top=ranking.uplift_at_top(held_out),
         curve=ranking.curve(held_out.level),
     )
     return _with_uplift(figures, held_out, position, uplift, np.flatnonzero(eligible), shown)
@@ -97,6 +101,7 @@ def uptake_reliability(taken: Floats, predicted: Floats) -> Reliability:
 class _Ranking:
     """Rows of one service and of nothing, ranked by its predicted uplift; as they are and resampled."""
 
+    rows: NDArray
     columns: tuple[Floats, Floats, NDArray[np.bool_], Floats]  # outcome, uplift, treated, weights
     replicates: ArmSums  # by group of the ranking
 
@@ -106,7 +111,15 @@ class _Ranking:
         weights = 1 / held_out.test.slate_propensity[rows]
         by_group = arm_columns(outcome, treated, weights, rank_groups(uplift[rows], _BAND_POINTS))
         sums = held_out.resampled.sums(by_group, rows)
-        return cls((outcome, uplift[rows], treated, weights), arm_sums(sums))
+        return cls(rows, (outcome, uplift[rows], treated, weights), arm_sums(sums))
+
+    def uplift_at_top(self, held_out: HeldOut) -> Interval | None:
+        """Of the same users in every replicate; None where they leave an arm empty."""
+        outcome, uplift, treated, weights = self.columns
+        inside = weight_at_top(uplift, TOP, weights)
+        sums = arm_columns(outcome, treated, inside, np.zeros(len(outcome), np.int64))
+        found = held_out.resampled.figure(lambda summed: arm_sums(summed).uplift(), sums, self.rows)
+        return found.interval(held_out.level) if np.isfinite(found.value) else None
 
     def curve(self, level: float) -> Curve:
         targeted, gain = qini_curve(*self.columns)
@@ -142,7 +155,14 @@ def _with_uplift(
         tuple(held_out.interval(*pair) for pair in zip(realised, _ratio(effects, n).T, strict=True)),
     )
     uplifts = effects.sum(axis=1) / n.sum(axis=1)
-    figures = replace(figures, deciles=deciles, uplift=held_out.interval(effect.mean(), uplifts))
+    ranks = rank_columns(effect, uplift[may], _RANK_GROUPS)
+    area = held_out.resampled.figure(lambda summed: rank_sums(summed).autoc(), ranks, may)
+    figures = replace(
+        figures,
+        deciles=deciles,
+        uplift=held_out.interval(effect.mean(), uplifts),
+        autoc=Resampled(autoc(effect, uplift[may]), area.replicates).interval(held_out.level),
+    )
     return _with_costs(figures, held_out, position, effect.mean(), uplifts, shown)
 
 

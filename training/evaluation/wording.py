@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.evaluation.bootstrap import Interval
-from training.evaluation.figures import Evaluation, ServiceFigures
+from training.evaluation.figures import CostFigures, Evaluation, ServiceFigures
 from training.evaluation.service_figures import MIN_EXPOSURES
 
 Kind = Literal["good", "bad", "unclear"]
@@ -139,6 +139,16 @@ def ranking_verdict(service: ServiceFigures) -> Verdict:
     if service.qini.high < 0:
         return Verdict("bad", "The ranking is worse than chance: do not target by it.")
     needed = more_needed(service.qini, service.n, "whether the ranking beats chance")
+    return Verdict("unclear", f"{_sentence(needed)}.")
+
+
+def budget_verdict(costs: CostFigures, n: int) -> Verdict:
+    """Does a budget buy more when the customers are chosen?"""
+    if costs.added.low > 0:
+        return Verdict("good", "Choosing whom to offer what makes more of the same budget.")
+    if costs.added.high < 0:
+        return Verdict("bad", "Choosing by these predictions makes less of a budget than not choosing.")
+    needed = more_needed(costs.added, n, "whether choosing makes more of a budget")
     return Verdict("unclear", f"{_sentence(needed)}.")
 
 
