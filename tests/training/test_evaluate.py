@@ -135,6 +135,8 @@ def test_the_true_ranking_has_the_uplift_at_the_top_and_the_autoc_of_the_true_ra
     assert a.autoc.low > 1
     assert b.autoc.low < 0 < b.autoc.high
     assert (rare.uplift_at_top, rare.autoc) == (None, None)
+    # The gain rises to 1 at the middle and falls back to 0.
+    assert a.auuc.low < 0.5 < a.auuc.high
 
 
 def test_a_budget_buys_what_the_world_says(evaluation):

@@ -261,6 +261,15 @@ def test_a_policy_never_logged_is_worth_what_the_model_says():
             assert found.tolist() == [7, 7, 7]
 
 
+def test_the_effective_size_has_an_interval_too():
+    _, weights, _, _, _ = a_noisy_log(np.random.default_rng(0))
+    resampled = UserBootstrap(np.arange(len(weights)), np.random.default_rng(1), 500)
+    columns = np.column_stack([weights, weights**2])
+    found = resampled.figure(lambda sums: sums[..., 0] ** 2 / sums[..., 1], columns).interval(0.95)
+    assert found.value == pytest.approx(effective_sample_size(weights))
+    assert 0.9 * found.value < found.low < found.value < found.high < 1.1 * found.value
+
+
 @pytest.mark.parametrize(("lighten", "name"), [(switch, "threshold"), (shrink, "strength")])
 def test_a_negative_or_missing_hyperparameter_is_refused(lighten, name):
     for number in (-1.0, np.nan):

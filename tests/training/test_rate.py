@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.bootstrap import UserBootstrap
-from training.evaluation.rate import autoc, qini_rate, rank_columns, rank_sums, toc_curve
+from training.evaluation.curves import rank_groups
+from training.evaluation.rate import autoc, qini_rate, rank_columns, rank_sums, toc_curve, top_groups
 
 # Effects of 8, 4, 0 and 0, found in this order: TOC is 8 - 3, 6 - 3, 4 - 3 and 0.
 EFFECT = np.array([4.0, 8.0, 0.0, 0.0])
@@ -64,9 +65,22 @@ def test_the_true_priority_of_a_uniform_effect_has_the_known_areas():
 def test_groups_of_single_rows_give_the_figures_of_the_rows():
     rng = np.random.default_rng(0)
     effect, priority = rng.normal(size=40), rng.permutation(40).astype(float)
-    sums = rank_sums(rank_columns(effect, priority, 40).sum(axis=0))
+    sums = rank_sums(rank_columns(effect, rank_groups(priority, 40)).sum(axis=0))
     assert float(sums.autoc()) == pytest.approx(autoc(effect, priority))
     assert float(sums.qini()) == pytest.approx(qini_rate(effect, priority))
+
+
+def test_coarse_groups_lose_little_of_the_spread_and_never_part_a_tie():
+    rng, n = np.random.default_rng(0), 4000
+    effect, priority = rng.normal(size=n), rng.random(n)
+    resampled = UserBootstrap(np.arange(n), rng, 1000)
+    spread = [
+        resampled.figure(lambda sums: rank_sums(sums).autoc(), rank_columns(effect, group)).replicates.std()
+        for group in (top_groups(priority), rank_groups(priority, 1000))
+    ]
+    assert spread[0] == pytest.approx(spread[1], rel=0.04)
+    tied = np.repeat([3.0, 2.0, 1.0], [300, 30, 70])
+    assert [len(np.unique(top_groups(tied)[tied == value])) for value in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_a_replicate_that_lacks_the_top_group_is_ranked_from_the_next():
@@ -80,7 +94,7 @@ def test_a_random_column_has_an_interval_around_0_about_as_often_as_it_claims(fi
     for _ in range(100):
         effect, priority = 1 + 3 * rng.standard_exponential(n), rng.random(n)
         resampled = UserBootstrap(np.arange(n), rng, 200)
-        columns = rank_columns(effect, priority, 50)
+        columns = rank_columns(effect, top_groups(priority))
         interval = resampled.figure(lambda sums: getattr(rank_sums(sums), figure)(), columns).interval(0.9)
         holds += interval.low <= 0 <= interval.high
     assert 80 <= holds <= 98
@@ -92,7 +106,7 @@ def test_two_priorities_are_compared_on_the_same_replicates():
     effect, user = truth + rng.normal(size=2000), rng.integers(0, 500, 2000)
     resampled = UserBootstrap(user, rng, 300)
     found = [
-        resampled.figure(lambda sums: rank_sums(sums).autoc(), rank_columns(effect, order, 50))
+        resampled.figure(lambda sums: rank_sums(sums).autoc(), rank_columns(effect, top_groups(order)))
         for order in (truth, truth + 0.3 * rng.normal(size=2000))
     ]
     gain = (found[0] - found[1]).interval(0.95)

@@ -142,10 +142,11 @@ class UserBootstrap:
             Which rows of the log the columns hold. Default: all.
         """
         user = self._user if rows is None else self._user[rows]
-        order = np.argsort(user, kind="stable")
-        present, first = np.unique(user[order], return_index=True)
+        present, at = np.unique(user, return_inverse=True)
         # Single precision halves the time; what it rounds is far below what the intervals show.
-        by_user = np.add.reduceat(columns[order], first, axis=0).astype(np.float32)
+        by_user = np.empty((len(present), columns.shape[1]), np.float32)
+        for k, column in enumerate(columns.T):
+            by_user[:, k] = np.bincount(at, column, len(present))
         sums = np.zeros((columns.shape[1], self._counts.shape[1]))
         for start in range(0, len(present), _USERS_AT_ONCE):
             part = slice(start, start + _USERS_AT_ONCE)

@@ -378,10 +378,20 @@ def rank_groups(score: ArrayLike, n_groups: int) -> NDArray[np.int64]:
     >>> rank_groups([0.1, 0.9, 0.5, 0.5], 2).tolist()
     [1, 0, 1, 1]
     """
+    bins = np.minimum((rank_shares(score) * n_groups).astype(np.int64), n_groups - 1)
+    return np.unique(bins, return_inverse=True)[1]
+
+
+def rank_shares(score: ArrayLike) -> Floats:
+    """The share of rows ranked above each row and half of those tied with it, in (0, 1).
+
+    Examples
+    --------
+    >>> rank_shares([0.1, 0.9, 0.5, 0.5]).tolist()
+    [0.875, 0.125, 0.5, 0.5]
+    """
     _, tied, n_tied = np.unique(-np.asarray(score, float), return_inverse=True, return_counts=True)
-    middle = np.cumsum(n_tied) - n_tied / 2
-    bins = np.minimum((middle / len(tied) * n_groups).astype(np.int64), n_groups - 1)
-    return np.unique(bins, return_inverse=True)[1][tied]
+    return ((np.cumsum(n_tied) - n_tied / 2) / len(tied))[tied]
 
 
 def _tied_sums(

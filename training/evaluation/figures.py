@@ -90,7 +90,7 @@ class ServiceFigures:
     cost: float | None = None  # currency units an offer
     reliability: Reliability | None = None  # of uptake
     qini: Interval | None = None
-    auuc: float | None = None
+    auuc: Interval | None = None
     uplift_at_top: Interval | None = None  # of the share TOP ranked highest, before costs
     autoc: Interval | None = None
     curve: Curve | None = None
@@ -106,7 +106,7 @@ class ServiceFigures:
             "qini": self.qini.value if self.qini else None,
             "qini_low": self.qini.low if self.qini else None,
             "qini_high": self.qini.high if self.qini else None,
-            "auuc": self.auuc,
+            "auuc": self.auuc.value if self.auuc else None,
             "uplift_mean": self.uplift.value if self.uplift else None,
             "uplift_low": self.uplift.low if self.uplift else None,
             "uplift_high": self.uplift.high if self.uplift else None,

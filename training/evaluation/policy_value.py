@@ -138,7 +138,7 @@ def thresholds(weights: Floats) -> Floats:
 
 
 def strengths(weights: Floats) -> Floats:
-    """Candidates for `shrink`, infinity first: then 0 and thirty on a log scale.
+    """Candidates for `shrink`, infinity first: then 0 and twelve on a log scale.
 
     They go from a hundredth of the squared 5 % quantile of the positive weights to a hundred times their
     squared 95 % quantile (Su et al. 2020).
@@ -147,7 +147,7 @@ def strengths(weights: Floats) -> Floats:
     if not matching.size:
         return np.array([np.inf, 0.0])
     low, high = np.quantile(matching, [0.05, 0.95])
-    return np.concatenate([[np.inf, 0.0], np.geomspace(0.01 * low**2, 100 * high**2, 30)])
+    return np.concatenate([[np.inf, 0.0], np.geomspace(0.01 * low**2, 100 * high**2, 12)])
 
 
 def candidate_columns(rows: Floats) -> Floats:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.evaluation.curves import rank_groups
+from training.evaluation.curves import rank_shares
 
 Floats = NDArray[np.float64]
+
+_OCTAVES = (1 / 80, 1 / 40, 1 / 20)  # shares within the first tenth
 
 
 def toc_curve(effect: ArrayLike, priority: ArrayLike) -> tuple[Floats, Floats]:
@@ -125,14 +127,29 @@ class RankSums:
         return tops.sum(axis=-1) / total**2 - self.mean() * (total + 1) / (2 * total)
 
 
-def rank_columns(effect: Floats, priority: Floats, n_groups: int) -> Floats:
-    """One row's part in each sum of `RankSums`, shape (n, 2 * k): sum over rows, then `rank_sums`.
+def top_groups(priority: ArrayLike) -> NDArray[np.int64]:
+    """Groups for the replicates of AUTOC, 0 for the highest: tenths, the first of them cut at its octaves.
 
-    Groups of equal count, at most `n_groups`, that stay as they are in every replicate.
+    AUTOC weighs ranks by their logarithm, so this loses about 2 % of its variance. Ties share a group.
+
+    Examples
+    --------
+    >>> np.bincount(top_groups(-np.arange(800))).tolist()
+    [10, 10, 20, 40, 80, 80, 80, 80, 80, 80, 80, 80, 80]
     """
-    group = rank_groups(priority, n_groups)
+    share = rank_shares(priority)
+    octave, tenth = np.searchsorted(_OCTAVES, share, side="right"), (10 * share).astype(np.int64)
+    return np.unique(np.where(tenth > 0, len(_OCTAVES) + tenth, octave), return_inverse=True)[1]
+
+
+def rank_columns(effect: Floats, group: NDArray[np.int64]) -> Floats:
+    """One row's part in each sum of `RankSums`, shape (n, 2 * n_groups): sum over rows, then `rank_sums`.
+
+    Groups, 0 first, stay as they are in every replicate.
+    """
     columns = np.zeros((len(group), 2, int(group.max()) + 1))
-    columns[np.arange(len(group)), :, group] = np.column_stack([np.ones(len(group)), effect])
+    rows = np.arange(len(group))
+    columns[rows, 0, group], columns[rows, 1, group] = 1.0, effect
     return columns.reshape(len(group), -1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import NOTHING, Dataset
-from training.evaluation.bootstrap import Interval, Resampled, UserBootstrap
+from training.evaluation.bootstrap import Interval, UserBootstrap
 from training.evaluation.curves import (
     ArmSums,
     Reliability,
@@ -22,13 +22,12 @@ from training.evaluation.curves import (
 )
 from training.evaluation.figures import TOP, Curve, Deciles, Floats, ServiceFigures
 from training.evaluation.policy_value import effect_of_offer
-from training.evaluation.rate import autoc, rank_columns, rank_sums
+from training.evaluation.rate import RankSums, autoc, rank_columns, rank_sums, top_groups
 
 MIN_EXPOSURES = 30  # offers, and nothings to compare with; from fewer, nothing is estimated
 
 _BAND_POINTS = 25  # of the Qini curve of a replicate
 _CURVE_POINTS = 101
-_RANK_GROUPS = 50  # of the AUTOC of a replicate
 _ROWS_A_BIN = 300  # of a reliability diagram, so that noise in a bin does not pass for bad calibration
 
 
@@ -85,7 +84,7 @@ def service_figures(
         counted,
         reliability=uptake_reliability(test.uptake[shown], uptake[shown]),
         qini=held_out.interval(qini(*ranking.columns), ranking.replicates.qini()),
-        auuc=auuc(*ranking.columns),
+        auuc=held_out.interval(auuc(*ranking.columns), ranking.replicates.auuc()),
         uplift_at_top=ranking.uplift_at_top(held_out),
         curve=ranking.curve(held_out.level),
     )
@@ -143,27 +142,30 @@ def _with_uplift(
     effect = effect_of_offer(
         held_out.outcome, test.service, test.slate_propensity, position, held_out.mu0, uplift
     )[may]
-    tenth = rank_groups(uplift[may], 10)
-    by_tenth = np.zeros((len(may), 2, tenth.max() + 1))
-    by_tenth[np.arange(len(may)), :, tenth] = np.column_stack([effect, np.ones(len(may))])
-    effects, n = np.moveaxis(
-        held_out.resampled.sums(by_tenth.reshape(len(may), -1), may).reshape(-1, 2, tenth.max() + 1), 1, 0
-    )
+    group = top_groups(uplift[may])
+    by_group = rank_sums(held_out.resampled.sums(rank_columns(effect, group), may))
+    by_tenth = _by_tenth(by_group, group, rank_groups(uplift[may], 10))
     predicted, realised = uplift_by_decile(effect, uplift[may])
     deciles = Deciles(
         predicted,
-        tuple(held_out.interval(*pair) for pair in zip(realised, _ratio(effects, n).T, strict=True)),
+        tuple(held_out.interval(*pair) for pair in zip(realised, by_tenth.T, strict=True)),
     )
-    uplifts = effects.sum(axis=1) / n.sum(axis=1)
-    ranks = rank_columns(effect, uplift[may], _RANK_GROUPS)
-    area = held_out.resampled.figure(lambda summed: rank_sums(summed).autoc(), ranks, may)
+    uplifts = by_group.mean()
     figures = replace(
         figures,
         deciles=deciles,
         uplift=held_out.interval(effect.mean(), uplifts),
-        autoc=Resampled(autoc(effect, uplift[may]), area.replicates).interval(held_out.level),
+        autoc=held_out.interval(autoc(effect, uplift[may]), by_group.autoc()),
     )
     return _with_costs(figures, held_out, position, effect.mean(), uplifts, shown)
+
+
+def _by_tenth(by_group: RankSums, group: NDArray, tenth: NDArray) -> Floats:
+    """Mean effects of the tenths, of which each holds whole groups, in every replicate."""
+    first_row = np.unique(group, return_index=True)[1]
+    first_group = np.unique(tenth[first_row], return_index=True)[1]
+    effect, n = (np.add.reduceat(sums, first_group, axis=-1) for sums in (by_group.effect, by_group.n))
+    return _ratio(effect, n)
 
 
 def _with_costs(
