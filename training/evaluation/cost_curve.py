@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.bootstrap import Resampled, UserBootstrap
+from training.evaluation.curves import cumulated
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ def gain_curve(path: Path, effect: Floats, cost: Floats) -> GainCurve:
     >>> curve.spent.tolist(), curve.gain.tolist(), float(curve.at(0.5))
     ([0.0, 1.0, 1.5, 2.0], [0.0, 4.5, 5.5, 6.0], 2.25)
     """
-    return GainCurve(*(_cumulated(path.per_level(per_service)) for per_service in (cost, effect)))
+    return GainCurve(*(cumulated(path.per_level(per_service)) for per_service in (cost, effect)))
 
 
 def resampled_gain(
@@ -155,7 +156,7 @@ def resampled_gain(
     columns = [np.bincount(at, part, wide[0] * wide[1]).reshape(wide) for part in change]
     sums = resampled.sums(np.column_stack([np.ones(path.n_rows), *columns]))
     n, rest = sums[:, :1], sums[:, 1:].reshape(-1, 2, n_groups + 1)
-    spends, gains = np.maximum.accumulate(_cumulated(rest[:, 0] / n), axis=1), _cumulated(rest[:, 1] / n)
+    spends, gains = np.maximum.accumulate(cumulated(rest[:, 0] / n), axis=1), cumulated(rest[:, 1] / n)
     replicates = [np.interp(budgets, *curve) for curve in zip(spends, gains, strict=True)]
     return Resampled(gain_curve(path, effect, cost).at(budgets), np.array(replicates))
 
@@ -212,8 +213,3 @@ def _checked(value: Floats, cost: Floats, eligible: NDArray[np.bool_] | None) ->
             f"{np.sum(~(np.isfinite(cost[may]) & (cost[may] >= 0)))} costs that are not."
         )
     return may
-
-
-def _cumulated(sums: Floats) -> Floats:
-    start = np.zeros((*sums.shape[:-1], 1))
-    return np.concatenate([start, np.cumsum(sums, axis=-1)], axis=-1)

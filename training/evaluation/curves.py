@@ -8,7 +8,7 @@ Where they meet other libraries' (equal to 1e-9 in the tests; unweighted, outcom
 | `uplift_curve` * n | `uplift_curve` | `get_cumgain`, once both arms are among the targeted |
 | `qini` * n_treated * n | area over the diagonal | `qini_score(normalize=False)` * (n + 1) |
 | `auuc` * n^2 + n * ATE / 2 | | `auuc_score(normalize=False)` * (n + 1) |
-| `qini_coefficient` | `qini_auc_score` | |
+| `qini_coefficient` | `qini_auc_score`, negative effects included | |
 | `auuc_coefficient` | `uplift_auc_score` | |
 | `uplift_at_k`, by either strategy | `uplift_at_k` | |
 
@@ -316,15 +316,15 @@ class ArmSums:
 
     def targeted(self) -> Floats:
         """Weight of the users targeted after each group, from 0."""
-        return _cumulated(self.n_treated + self.n_holdout)
+        return cumulated(self.n_treated + self.n_holdout)
 
     def share(self) -> Floats:
         targeted = self.targeted()
         return targeted / targeted[..., -1:]
 
     def qini_gain(self) -> Floats:
-        n_treated, n_holdout = _cumulated(self.n_treated), _cumulated(self.n_holdout)
-        return _cumulated(self.y_treated) - _cumulated(self.y_holdout) * _ratio(n_treated, n_holdout)
+        n_treated, n_holdout = cumulated(self.n_treated), cumulated(self.n_holdout)
+        return cumulated(self.y_treated) - cumulated(self.y_holdout) * _ratio(n_treated, n_holdout)
 
     def qini(self) -> Floats:
         share, gain = self.share(), self.qini_gain_per_user()
@@ -334,8 +334,8 @@ class ArmSums:
         return self.qini_gain() / self.n_treated.sum(axis=-1, keepdims=True)
 
     def uplift_gain(self) -> Floats:
-        mean_treated = _ratio(_cumulated(self.y_treated), _cumulated(self.n_treated))
-        return self.share() * (mean_treated - _ratio(_cumulated(self.y_holdout), _cumulated(self.n_holdout)))
+        mean_treated = _ratio(cumulated(self.y_treated), cumulated(self.n_treated))
+        return self.share() * (mean_treated - _ratio(cumulated(self.y_holdout), cumulated(self.n_holdout)))
 
     def auuc(self) -> Floats:
         return np.asarray(np.trapezoid(self.uplift_gain(), self.share()))
@@ -446,7 +446,8 @@ def _check_rows(outcome: Floats, uplift: Floats, treated: NDArray, weights: Floa
         )
 
 
-def _cumulated(sums: Floats) -> Floats:
+def cumulated(sums: Floats) -> Floats:
+    """Running totals along the last axis, from 0."""
     start = np.zeros((*sums.shape[:-1], 1))
     return np.concatenate([start, np.cumsum(sums, axis=-1)], axis=-1)
 

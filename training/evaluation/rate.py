@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.evaluation.curves import rank_shares
+from training.evaluation.curves import cumulated, rank_shares
 
 Floats = NDArray[np.float64]
 
@@ -98,11 +98,11 @@ class RankSums:
     effect: Floats
 
     def share(self) -> Floats:
-        n = _cumulated(self.n)
+        n = cumulated(self.n)
         return n / n[..., -1:]
 
     def toc(self) -> Floats:
-        n, effect = _cumulated(self.n), _cumulated(self.effect)
+        n, effect = cumulated(self.n), cumulated(self.effect)
         top = np.divide(effect, n, out=np.zeros(n.shape), where=n > 0)
         return np.where(n > 0, top - self.mean()[..., None], 0.0)
 
@@ -111,17 +111,17 @@ class RankSums:
 
     def autoc(self) -> Floats:
         """Within a group of mean m after c rows of sum S: sum of (S + m i) / (c + i), by harmonic numbers."""
-        n, effect = _cumulated(self.n), _cumulated(self.effect)
+        n, effect = cumulated(self.n), cumulated(self.effect)
         mean = np.divide(self.effect, self.n, out=np.zeros(self.n.shape), where=self.n > 0)
         ranks = np.rint(n).astype(np.int64)
-        harmonic = _cumulated(1 / np.arange(1, ranks.max() + 1))
+        harmonic = cumulated(1 / np.arange(1, ranks.max() + 1))
         before, inside = n[..., :-1], np.diff(harmonic[ranks], axis=-1)
         tops = mean * self.n + (effect[..., :-1] - mean * before) * inside
         return tops.sum(axis=-1) / n[..., -1] - self.mean()
 
     def qini(self) -> Floats:
         """Within a group the sum of S + m i is that of an arithmetic series."""
-        n, effect = _cumulated(self.n), _cumulated(self.effect)
+        n, effect = cumulated(self.n), cumulated(self.effect)
         total = n[..., -1]
         tops = self.n * effect[..., :-1] + self.effect * (self.n + 1) / 2
         return tops.sum(axis=-1) / total**2 - self.mean() * (total + 1) / (2 * total)
@@ -173,8 +173,3 @@ def _tied_sums(effect: ArrayLike, priority: ArrayLike) -> RankSums:
         )
     group = np.unique(-order, return_inverse=True)[1]
     return RankSums(np.bincount(group).astype(float), np.bincount(group, signal).astype(float))
-
-
-def _cumulated(sums: Floats) -> Floats:
-    start = np.zeros((*sums.shape[:-1], 1))
-    return np.concatenate([start, np.cumsum(sums, axis=-1)], axis=-1)
