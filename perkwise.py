@@ -294,6 +294,7 @@ def validate(data: Path, as_json: bool) -> None:
         },
         "rules": rules.to_dict("records"),
         "quarantine": [str(file) for file in files],
+        "propensities_missing": int(tables.exposures["slate_propensity"].isna().sum()),
     }
     lines: list[Any] = [
         table_of(
@@ -315,6 +316,12 @@ def validate(data: Path, as_json: bool) -> None:
         faults = [[rule.table, rule.rule, rule.column, f"{rule.rows:,}"] for rule in rules.itertuples()]
         lines.append(table_of("Quarantined, by rule", ["table", "rule", "column", "rows"], faults))
         lines.append(f"Each row with its remedy: {', '.join(str(file) for file in files)}")
+    if answer["propensities_missing"]:
+        lines.append(
+            f"{answer['propensities_missing']:,} of {len(tables.exposures):,} exposures name no propensity: "
+            "training estimates it from who was shown what, and the report says so. "
+            "Log it where it is known."
+        )
     say(as_json, answer, *lines)
 
 

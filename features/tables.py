@@ -53,8 +53,8 @@ class Tables:
     """The accepted rows of a data folder: ids as text, times in UTC, money in integer cents.
 
     Each frame has all columns of the contract, in the order of the files, and then the unknown ones.
-    Where nothing was given: text "", `value` and `capacity_per_day` NaN, `active_from` and
-    `active_until` NaT, `position` 1, `slate_propensity` the `propensity`, `arm` ``policy``,
+    Where nothing was given: text "", `value`, `capacity_per_day` and `propensity` NaN, `active_from`
+    and `active_until` NaT, `position` 1, `slate_propensity` the `propensity`, `arm` ``policy``,
     `contact_cost_cents` 0, `margin_cents` the amount times the margin rate.
     """
 

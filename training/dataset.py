@@ -14,6 +14,7 @@ from offers.catalog import Catalog
 from offers.settings import WindowSettings
 from offers.types import Progress
 from training.propensity import full_propensities
+from training.propensity_estimate import estimate_propensities
 
 NOTHING = -1  # service code of a randomised nothing
 SEVERAL = -2  # service code of a list of more than one service
@@ -30,7 +31,8 @@ class Dataset:
     service : int16 array of shape (n,)
         Catalogue position, `NOTHING` or `SEVERAL`.
     slate_propensity : array of shape (n,)
-        Logged probability of exactly the list that was shown.
+        Logged probability of exactly the list that was shown. Where the log names none it is estimated; of
+        a list of several then, that some such list was shown: an upper bound, which no weight uses.
     uptake : array of shape (n,)
         1 where the shown service was used within the window, else 0; 0 for nothing and for lists.
     repurchase : array of shape (n,)
@@ -41,6 +43,11 @@ class Dataset:
         Position of the user in the `users` table.
     shown_at_us : int64 array of shape (n,)
         Microseconds since 1970, UTC.
+    estimated : float32 array of shape (n, n_services + 2), optional
+        Estimated probabilities of nothing, each service and a list of several, on rows whose propensity the
+        log does not name; NaN on the others. None where the log names all.
+    trimmed : bool array of shape (n,), optional
+        Rows whose estimate was lifted to the least that counts.
     """
 
     X: NDArray[np.float32]
@@ -55,6 +62,8 @@ class Dataset:
     categorical: tuple[int, ...]
     catalog: Catalog
     windows: WindowSettings
+    estimated: NDArray[np.float32] | None = None
+    trimmed: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.service)
@@ -70,10 +79,24 @@ class Dataset:
         """The rows on which one service or nothing was shown, with propensities conditional on that.
 
         The probability of a list of several is taken to be the share of such rows: lengths drawn at random.
+        Where propensities are estimated, that probability is too.
         """
         alone = self.service != SEVERAL
         rows = self.take(alone)
-        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / alone.mean(), 1.0))
+        p_alone: float | NDArray = alone.mean()
+        if rows.estimated is not None:
+            p_alone = np.where(rows.is_estimated, 1 - rows.estimated[:, -1].astype(float), p_alone)
+            conditional = rows.estimated / (1 - rows.estimated[:, -1:])
+            conditional[:, -1] *= 0
+            rows = replace(rows, estimated=conditional)
+        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / p_alone, 1.0))
+
+    @property
+    def is_estimated(self) -> NDArray[np.bool_]:
+        """Rows whose propensity the log does not name, shape (n,)."""
+        if self.estimated is None:
+            return np.zeros(len(self), bool)
+        return np.isfinite(self.estimated[:, 0])
 
     def net_margin(self) -> NDArray[np.float64]:
         """Margin less what the shown service cost, currency units, shape (n,)."""
@@ -94,7 +117,12 @@ class Dataset:
         """
         if (self.service == SEVERAL).any():
             raise ValueError("propensities are those of single offers; take `single()` first.")
-        return full_propensities(self.X, self.service, self.slate_propensity, len(self.catalog), seed)
+        full = full_propensities(self.X, self.service, self.slate_propensity, len(self.catalog), seed)
+        if self.estimated is None:
+            return full
+        alone = self.estimated[:, :-1].astype(np.float64)
+        alone /= alone.sum(axis=1, keepdims=True)
+        return np.where(self.is_estimated[:, None], alone, full)
 
 
 def read_slates(tables: Tables, history: History) -> pd.DataFrame:
@@ -167,10 +195,14 @@ def build_dataset(
     shown_at_us = slates["shown_at_us"].to_numpy()
     n_orders, margin_cents = _orders_after(history, user, shown_at_us, windows.repurchase_days)
     n_uses = _uses_after(history, user, service, shown_at_us, windows.uptake_days)
+    X = compute(history, layout, user, shown_at_us, progress)
+    propensity, estimated, trimmed = _complete_propensities(
+        slates["slate_propensity"].to_numpy(np.float64), X, service, user, shown_at_us, layout
+    )
     return Dataset(
-        X=compute(history, layout, user, shown_at_us, progress),
+        X=X,
         service=service,
-        slate_propensity=slates["slate_propensity"].to_numpy(np.float64),
+        slate_propensity=propensity,
         uptake=(n_uses > 0).astype(np.float64),
         repurchase=(n_orders > 0).astype(np.float64),
         margin=margin_cents / 100,
@@ -180,6 +212,8 @@ def build_dataset(
         categorical=layout.categorical,
         catalog=catalog,
         windows=windows,
+        estimated=estimated,
+        trimmed=trimmed,
     )
 
 
@@ -228,6 +262,27 @@ def _uses_after(history: History, user: Ints, service: NDArray, shown_at_us: Int
     pair = np.where(alone, user * n_services + service, 0)
     n_uses = pairs.rows_before(pair, shown_at_us + days * DAY_US) - pairs.rows_before(pair, shown_at_us)
     return np.where(alone, n_uses, 0)
+
+
+def _complete_propensities(
+    logged: NDArray[np.float64],
+    X: NDArray[np.float32],
+    service: NDArray,
+    user: Ints,
+    shown_at_us: Ints,
+    layout: Layout,
+) -> tuple[NDArray[np.float64], NDArray[np.float32] | None, NDArray[np.bool_] | None]:
+    """Propensities with no gap; where there were some, the estimates there and which of them were trimmed.
+
+    All rows teach the estimate: were it those with a gap alone, a log that names the propensity of offers
+    and not that of nothing would teach that nothing was certain.
+    """
+    missing = np.isnan(logged)
+    if not missing.any():
+        return logged, None, None
+    found = estimate_propensities(X, service, user, shown_at_us, len(layout.service_ids), layout.categorical)
+    estimated = np.where(missing[:, None], found.probability, np.nan).astype(np.float32)
+    return np.where(missing, found.of_shown(service), logged), estimated, missing & found.trimmed
 
 
 def _us_of(setting: str, text: str) -> int:

@@ -58,11 +58,64 @@ def full_propensities(
         row = int(np.flatnonzero(~((probability > 0) & (probability <= 1)))[0])
         raise ValueError(f"logged must be above 0 and at most 1, got {probability[row]:g} in row {row}.")
     known = _constants(action, probability, n_services + 1)
-    varying = np.setdiff1d(action, np.flatnonzero(np.isfinite(known)))
-    estimate = np.tile(known, (len(features), 1))
-    if len(varying):
-        estimate[:, varying] = _regress(features, action, probability, varying, n_services + 1, seed, n_jobs)
+    estimate = _everywhere(features, features[:0], action, probability, known, seed, n_jobs)
     return _complete(estimate, np.isfinite(known), action, probability)
+
+
+def single_propensities(
+    X: NDArray[np.float32],
+    service: NDArray,
+    logged: NDArray[np.float64],
+    n_services: int,
+    seed: int = 0,
+    n_jobs: int = -1,
+) -> NDArray[np.float64]:
+    """Probability of each single offer, nothing first, on rows of any list; none of them knows its own row's.
+
+    Parameters
+    ----------
+    service : array of shape (n,)
+        As in `full_propensities`; −2 where a list of several was shown, from which nothing is learned.
+    logged : array of shape (n,)
+        Not conditional on a list of one.
+
+    Returns
+    -------
+    ndarray of shape (n, n_services + 1)
+        NaN for what was never shown alone. Rows need not sum to 1.
+
+    Examples
+    --------
+    >>> service, logged = np.array([-1, 0, -2, 0]), np.array([0.5, 0.25, 0.25, 0.25])
+    >>> single_propensities(np.zeros((4, 1), np.float32), service, logged, n_services=1)[2].tolist()
+    [0.5, 0.25]
+    """
+    alone = service != -2
+    action = service[alone].astype(np.intp) + 1
+    known = _constants(action, logged[alone], n_services + 1)
+    estimate = _everywhere(X[alone], X[~alone], action, logged[alone], known, seed, n_jobs)
+    found = np.empty((len(X), n_services + 1))
+    found[alone], found[~alone] = estimate[: alone.sum()], estimate[alone.sum() :]
+    return found
+
+
+def _everywhere(
+    features: NDArray[np.float32],
+    further: NDArray[np.float32],
+    action: NDArray[np.intp],
+    probability: NDArray[np.float64],
+    known: NDArray[np.float64],
+    seed: int,
+    n_jobs: int,
+) -> NDArray[np.float64]:
+    """Constants where there are, regressions where the logged probability varied, NaN for the never logged."""
+    varying = np.setdiff1d(action, np.flatnonzero(np.isfinite(known)))
+    estimate = np.tile(known, (len(features) + len(further), 1))
+    if len(varying):
+        estimate[:, varying] = _regress(
+            features, further, action, probability, varying, len(known), seed, n_jobs
+        )
+    return estimate
 
 
 def _constants(
@@ -79,6 +132,7 @@ def _constants(
 
 def _regress(
     features: NDArray[np.float32],
+    further: NDArray[np.float32],
     action: NDArray[np.intp],
     probability: NDArray[np.float64],
     wanted: NDArray[np.intp],
@@ -86,7 +140,7 @@ def _regress(
     seed: int,
     n_jobs: int,
 ) -> NDArray[np.float64]:
-    """(n, len(wanted)) cross-fitted probabilities of the wanted actions."""
+    """Cross-fitted probabilities of the wanted actions, a column each; of further rows, the mean of the folds."""
     order = content_order(seed, features, action, probability)
     fold = np.empty(len(order), dtype=np.intp)
     fold[order] = deal_folds(action[order])
@@ -98,7 +152,11 @@ def _regress(
     columns = []
     for one in wanted:
         pairs = beside_service(features, np.full(len(features), one), start[:, None])
-        columns.append(np.exp(np.minimum(start[one] + learned.raw_by_fold(pairs, fold, n_jobs), 0)))
+        raw = learned.raw_by_fold(pairs, fold, n_jobs)
+        if len(further):
+            pairs = beside_service(further, np.full(len(further), one), start[:, None])
+            raw = np.append(raw, learned.ensemble.raw(pairs, n_jobs))
+        columns.append(np.exp(np.minimum(start[one] + raw, 0)))
     return np.stack(columns, axis=1)
 
 

@@ -29,7 +29,8 @@ REMEDIES = {
     "not_negative": "Expected 0 or more: record a refund as an event, not as a negative amount.",
     "max_money": f"Expected at most {MAX_MONEY:,} either way: write currency units, not cents.",
     "max_count": f"Expected at most {MAX_COUNT:,}: leave the cell empty where there is no limit.",
-    "probability": "Expected a probability above 0 and at most 1: log how likely this was, not a score.",
+    "probability": "Expected a probability above 0 and at most 1: log how likely this was, not a score; "
+    "where it is not known, an empty cell lets it be estimated.",
     "position": "Expected 1 for the first place of the list, 2 for the second, and so on.",
     "nps": "Expected a whole answer from 0 to 10: rescale other scales before the export.",
     "arm": "Expected policy, explore or holdout: map the shop's own names to these.",
@@ -120,7 +121,7 @@ def contracts(now: datetime) -> tuple[TableContract, ...]:
                     "user_id": _id(),
                     "shown_at": _time(past),
                     "service_id": Column(str),
-                    "propensity": _number(_PROBABILITY),
+                    "propensity": _number(_PROBABILITY, required=False),
                     "position": _number(_WHOLE, _POSITION, _MAX_COUNT, required=False, default=1.0),
                     "slate_propensity": _number(_PROBABILITY, required=False),
                     "channel": _text(),

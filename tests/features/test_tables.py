@@ -169,6 +169,16 @@ def test_a_list_of_several_services_is_kept_with_its_positions(tmp_path):
     assert exposures["slate_propensity"].tolist() == [0.2, 0.2, 0.5]
 
 
+def test_a_propensity_may_be_missing_in_a_row_or_throughout(tmp_path):
+    rows = f"x1,ann,{AT},wash,0.5\nx2,bob,{AT},wash,\n"
+    header = "slate_id,user_id,shown_at,service_id"
+    some = load(shop(tmp_path, exposures=f"{header},propensity\n{rows}")).exposures
+    assert some["propensity"].tolist()[0] == some["slate_propensity"].tolist()[0] == 0.5
+    assert np.isnan(some[["propensity", "slate_propensity"]].to_numpy()[1]).all()
+    none = load(shop(tmp_path, exposures=f"{header}\nx1,ann,{AT},wash\n")).exposures
+    assert none["propensity"].isna().all() and none["slate_propensity"].isna().all()
+
+
 def test_the_catalogue_holds_the_accepted_services_in_currency_units(tmp_path):
     cells = {
         "service_id": "wash,fold",
