@@ -155,8 +155,10 @@ def find_bundle(name: str | None) -> Path:
 
 def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
     """The report on a terminal: the verdict, then what each policy is worth."""
-    from training.evaluation.wording import POLICY_NAMES, headline, with_bounds
+    from training.evaluation.wording import POLICY_NAMES, REFUSAL, headline, with_bounds
 
+    if evaluation.refusal:
+        yield f"{REFUSAL} Were the propensities of the log true, this would be said:"
     yield headline(evaluation).text
     rows = []
     for name, figures in evaluation.policies.items():
@@ -176,6 +178,10 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
     else:
         rows = [row[:-1] for row in rows]
     yield table_of(f"Doubly robust value on {evaluation.n_test:,} held-out exposures", headings, rows)
+    if evaluation.notes.propensities == "estimated":
+        yield "Propensities are estimated: what decided but stands in no profile biases every figure."
+    for finding in evaluation.alerts:
+        yield f"Alert    {finding.name}: {finding.text}"
     yield f"Report   {file}"
 
 

@@ -108,7 +108,8 @@ def _everywhere(
     seed: int,
     n_jobs: int,
 ) -> NDArray[np.float64]:
-    """Constants where there are, regressions where the logged probability varied, NaN for the never logged."""
+    """Constants where there are, regressions where the logged probability varied, "
+    "NaN for the never logged."""
     varying = np.setdiff1d(action, np.flatnonzero(np.isfinite(known)))
     estimate = np.tile(known, (len(features) + len(further), 1))
     if len(varying):
@@ -140,7 +141,8 @@ def _regress(
     seed: int,
     n_jobs: int,
 ) -> NDArray[np.float64]:
-    """Cross-fitted probabilities of the wanted actions, a column each; of further rows, the mean of the folds."""
+    """Cross-fitted probabilities of the wanted actions, a column each; of further "
+    "rows, the mean of the folds."""
     order = content_order(seed, features, action, probability)
     fold = np.empty(len(order), dtype=np.intp)
     fold[order] = deal_folds(action[order])

@@ -20,6 +20,7 @@ from training.bundle import Bundle
 from training.evaluation.baselines import baseline_policies
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import PERKWISE, Evaluation, Notes
+from training.log_checks import check_log
 from training.source import Source
 from training.split import Split
 
@@ -55,6 +56,7 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
         notes=_notes(bundle, source, settings, command, len(train)),
         rng=np.random.default_rng(seed),
         oracle_share=oracle_share(bundle, source.folder, source.history, settings),
+        log_findings=check_log(source, seed),
     )
 
 
@@ -145,7 +147,7 @@ def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, n_t
         repurchase_days=settings.windows.repurchase_days,
         margin_cap_quantile=settings.money.margin_cap_quantile,
         margin_cap=facts["margin_cap"],
-        propensities="logged",
+        propensities="logged" if source.dataset.estimated is None else "estimated",
         bundle=bundle.hash,
         data_hash=source.data_hash,
         made_at=datetime.now(UTC).isoformat(timespec="minutes"),

@@ -78,7 +78,7 @@ def evaluation(world, notes):
 
 def test_the_json_has_exactly_the_keys_others_read(evaluation):
     found = json.loads(json.dumps(evaluation.to_json("report.html"), allow_nan=False))
-    assert list(found) == ["outcome", "unit", "n_test", "policies", "gain", "services", "report"]
+    assert list(found) == ["outcome", "unit", "n_test", "policies", "gain", "services", "checks", "report"]
     assert set(found["policies"]) == {
         "perkwise",
         "nothing",

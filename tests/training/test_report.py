@@ -183,7 +183,9 @@ def test_the_share_of_the_oracle_is_shown_where_the_truth_is_known(evaluation, p
 
 def test_estimated_propensities_are_called_so(evaluation):
     estimated = replace(evaluation, notes=replace(evaluation.notes, propensities="estimated"))
-    assert "the log holds none, so they were learned" in text_of(render(estimated))
+    text = text_of(render(estimated))
+    assert "Propensities are estimated : the log does not say how likely each offer was" in text
+    assert "the log does not name them all, so they were learned" in text
 
 
 def test_without_a_cap_the_page_says_that_every_margin_counts(evaluation):
@@ -195,7 +197,9 @@ def test_without_a_cap_the_page_says_that_every_margin_counts(evaluation):
 
 def test_a_report_on_repurchase_speaks_of_no_money(evaluation):
     services = tuple(replace(service, net=None, roi=None) for service in evaluation.services)
-    text = text_of(render(replace(evaluation, outcome="repurchase", unit="repurchases", services=services)))
+    text = text_of(
+        render(replace(evaluation, outcome="repurchase", unit="repurchases", services=services, findings=()))
+    )
     assert "Perkwise wins" in text
     assert "more repurchases per customer contact" in text
     assert "EUR" not in text

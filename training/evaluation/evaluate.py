@@ -1,6 +1,6 @@
 """From held-out exposures, policies and predictions to every figure of the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from training.dataset import NOTHING, SEVERAL, Dataset
 from training.evaluation.balance import balance
 from training.evaluation.bootstrap import UserBootstrap
+from training.evaluation.checks import Finding
 from training.evaluation.cost_figures import cost_figures
 from training.evaluation.curves import Reliability
 from training.evaluation.figures import (
@@ -20,6 +21,7 @@ from training.evaluation.figures import (
     Notes,
     Outcome,
 )
+from training.evaluation.held_out_checks import check_held_out, pooled_calibration
 from training.evaluation.policy_figures import paired_gains, value_policy
 from training.evaluation.service_figures import (
     MIN_EXPOSURES,
@@ -43,6 +45,7 @@ def evaluate(
     rng: np.random.Generator,
     oracle_share: Mapping[str, float] | None = None,
     n_replicates: int = 1000,
+    log_findings: Sequence[Finding] = (),
 ) -> Evaluation:
     """Every figure of the report, each with its baseline, its interval and its sample size.
 
@@ -65,6 +68,8 @@ def evaluate(
         Of every interval, in (0, 1).
     oracle_share : mapping of policy to float, optional
         Share of the oracle's gain over nothing that each policy reaches, where the truth is known.
+    log_findings : sequence of Finding
+        What `check_log` found; the checks of the held-out rows are added.
 
     Raises
     ------
@@ -85,6 +90,10 @@ def evaluate(
             for s in range(len(test.catalog))
         ]
         costs = cost_figures(held_out, uplift, uptake, eligible)
+        calibration = pooled_calibration(held_out, uplift, eligible)
+    balanced = balance(test)
+    perkwise = policies[PERKWISE].argmax(axis=1), valued[PERKWISE].figures
+    findings = check_held_out(held_out, uplift, *perkwise, balanced, calibration, unit)
     return Evaluation(
         outcome=outcome,
         unit=unit,
@@ -98,10 +107,12 @@ def evaluate(
         services=tuple(services),
         arms=_arms(test, gross),
         reliability=_pooled_reliability(test, uptake),
-        balance=balance(test),
+        balance=balanced,
         notes=notes,
         oracle_share=oracle_share,
         costs=costs,
+        calibration=calibration,
+        findings=(*log_findings, *findings),
     )
 
 

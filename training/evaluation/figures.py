@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from training.evaluation.balance import Balance
 from training.evaluation.bootstrap import Interval
+from training.evaluation.checks import Finding
 from training.evaluation.curves import Reliability
 from training.evaluation.log_counts import LogCounts
+from training.evaluation.uplift_calibration import UpliftCalibration
 
 Floats = NDArray[np.float64]
 Outcome = Literal["margin", "repurchase"]
@@ -167,6 +169,18 @@ class Evaluation:
     notes: Notes
     oracle_share: Mapping[str, float] | None  # of the oracle's gain over nothing; where the truth is known
     costs: CostFigures | None = None  # None where no offer is expected to gain anything
+    calibration: UpliftCalibration | None = None  # of uplift, all services together
+    findings: tuple[Finding, ...] = ()  # every check of log and models
+
+    @property
+    def alerts(self) -> tuple[Finding, ...]:
+        """Findings that a sound log and sound models would hardly ever show."""
+        return tuple(finding for finding in self.findings if finding.verdict == "alert")
+
+    @property
+    def refusal(self) -> Finding | None:
+        """Why differences here may not be called uplift; None where they may."""
+        return next((finding for finding in self.findings if finding.refuses), None)
 
     def to_json(self, report: str | None = None) -> dict[str, Any]:
         """The figures other programs read; `report` is the path of the page, if one was written."""
@@ -177,6 +191,7 @@ class Evaluation:
             "policies": {name: _policy_json(figures) for name, figures in self.policies.items()},
             "gain": {f"over_{name}": _interval_json(self.gains[name]) for name in _GAINS_IN_JSON},
             "services": {figures.service_id: figures.to_json() for figures in self.services},
+            "checks": [finding.to_json() for finding in self.findings],
             "report": report,
         }
 

@@ -1,11 +1,13 @@
 """The report as one self-contained HTML page: it opens without a network and can be sent to somebody."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
@@ -51,17 +53,29 @@ class Scale:
         return wording.number(tick, self.decimals)
 
 
+class WithoutUplift(Extension):
+    """Templates that call uplift a difference in all they say; names of people's own stay as they are."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        for token in stream:
+            said = token.type in ("data", "string")
+            yield Token(token.lineno, token.type, wording.without_uplift(token.value)) if said else token
+
+
 def render(evaluation: Evaluation) -> str:
     """The page, the same bytes for the same figures.
 
-    Every name in it is escaped; plots are inline SVG; it loads nothing.
+    Every name in it is escaped; plots are inline SVG; it loads nothing. Where a check refuses the word
+    uplift, the page begins with why, and nowhere says it.
     """
+    refused = evaluation.refusal is not None
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[WithoutUplift] if refused else [],
     )
     environment.filters |= {
         "count": lambda n: f"{n:,}",
@@ -70,12 +84,16 @@ def render(evaluation: Evaluation) -> str:
         "estimate": wording.estimate,
         "with_bounds": wording.with_bounds,
         "number": wording.number,
+        "digits": wording.digits,
+        "p_value": wording.p_value,
+        "in_words": wording.without_uplift if refused else str,
     }
     return environment.get_template("report.html.j2").render(
         e=evaluation,
         notes=evaluation.notes,
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         headline=wording.headline(evaluation),
+        refusal_headline=wording.REFUSAL,
         names=_policy_names(evaluation),
         policies=_by_value(evaluation),
         policy_scale=Scale.around(

@@ -1,6 +1,7 @@
 """Figures in words: numbers with the digits their interval allows, and verdicts anybody can read."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,10 @@ POLICY_NAMES = {
     "nothing": "Nothing",
     "champion": "Current champion",
 }
+
+REFUSAL = (
+    "This log does not tell what the offers brought: below are differences between those offered and others."
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,44 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
     if not text.strip("+-0.,"):
         text = text.lstrip("+-")
     return text.replace("-", "−")
+
+
+def digits(value: float) -> str:
+    """A number with two digits that mean something, at least.
+
+    Examples
+    --------
+    >>> digits(-0.01234), digits(12345.6), digits(0.0)
+    ('−0.012', '12,346', '0')
+    """
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    return number(value, max(1 - math.floor(math.log10(abs(value))), 0))
+
+
+def p_value(p: float | None) -> str:
+    """A p-value; a dash where the check has none.
+
+    Examples
+    --------
+    >>> p_value(0.034), p_value(1e-9), p_value(None)
+    ('0.034', '< 0.0001', '–')
+    """
+    return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def without_uplift(text: str) -> str:
+    """The text with uplift called what is left of it where chance did not decide who was offered what.
+
+    Examples
+    --------
+    >>> without_uplift("Uplift by tenth: an uplift curve")
+    'Difference by tenth: a difference curve'
+    """
+    text = re.sub(r"\b([Aa])n uplift", r"\1 uplift", text)
+    return re.sub(r"uplift", "difference", re.sub(r"Uplift", "Difference", text))
 
 
 def decimals_for(*intervals: Interval) -> int:
