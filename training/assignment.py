@@ -1,4 +1,4 @@
-"""Who is shown what, learned from the profile: one multiclass model, cross-fitted by user."""
+"""Who is shown what, learned from the profile: multiclass models, cross-fitted by user."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,56 +6,88 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from training.boosting import Binned, LearnerSettings
 from training.exposure_log import N_FOLDS
 
 Floats = NDArray[np.float64]
 
+_MOST_LINEAR_ROWS = 50_000
+_FAR = 4.0  # standard deviations, beyond which a linear score goes no further
 
-def cross_fit_assignment(
+
+def deal_users(user: NDArray, most_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The fold of each row, all rows of a user in one, and the rows to learn from.
+
+    Those are all, or the rows of so many users, drawn at random, that there are about `most_rows`.
+    """
+    users, of_row = np.unique(user, return_inverse=True)
+    turn = np.random.default_rng(seed).permutation(len(users))[of_row]
+    share = min(1.0, most_rows / max(len(user), 1))
+    return turn % N_FOLDS, np.flatnonzero(turn < len(users) * share)
+
+
+def linear_scores(
     X: NDArray[np.float32],
     action: NDArray[np.intp],
-    user: NDArray,
-    start: Floats,
+    fold: NDArray[np.intp],
+    learned: NDArray[np.intp],
+    categorical: Sequence[int],
+    n_actions: int,
+) -> list[Floats]:
+    """Log-probabilities by multinomial ridge regression, one array of shape (n, n_actions) a fold.
+
+    That of fold k comes from a model that never saw fold k. Columns are standardised and held within ±4,
+    gaps stand at the mean, categories are left to the trees.
+    """
+    numeric = np.setdiff1d(np.arange(X.shape[1]), np.asarray(categorical, np.intp))
+    columns = X[:, numeric].astype(np.float64)
+    known = np.isfinite(columns)
+    n_known = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, columns, 0).sum(axis=0) / n_known
+    rest = np.where(known, columns - mean, 0.0)
+    spread = np.sqrt((rest**2).sum(axis=0) / n_known)
+    scaled = np.clip(np.divide(rest, spread, out=np.zeros_like(rest), where=spread > 0), -_FAR, _FAR)
+    found = []
+    for k in range(N_FOLDS):
+        rows = learned[fold[learned] != k]
+        rows = rows[:: -(-len(rows) // _MOST_LINEAR_ROWS) or 1]
+        found.append(_linear(scaled, rows, action, n_actions))
+    return found
+
+
+def boosted_scores(
+    X: NDArray[np.float32],
+    action: NDArray[np.intp],
+    fold: NDArray[np.intp],
+    learned: NDArray[np.intp],
+    starts: Sequence[Floats],
     categorical: Sequence[int],
     settings: LearnerSettings,
-    most_rows: int,
     seed: int,
     n_jobs: int = -1,
 ) -> Floats:
-    """What the profile adds to the log-probability of each action, shape (n, n_actions).
+    """Log-probability of each action, shape (n, n_actions), each row by models that never saw its fold.
 
-    Boosted from `start` (multiclass log-loss), one model a fold, all stopped at the round of the least
-    held-out loss. Each row is answered by the model that never saw it, nor another row of its user.
+    Boosted (multiclass log-loss) from `starts`, one array a fold that never saw it; all folds stop at the
+    round of the least held-out loss. Where no round lowers it the starts are the answer.
 
     Parameters
     ----------
     action : array of shape (n,)
         What was shown, 0 … n_actions − 1.
-    user : array of shape (n,)
-        Whose row it is.
-    start : array of shape (n, n_actions)
-        Log-probabilities from which the trees start.
-    most_rows : int
-        The models learn from the rows of so many users, drawn at random, that there are about this many.
-
-    Returns
-    -------
-    array of shape (n, n_actions)
-        Zeros where no round lowers the held-out loss of the start: then the profile tells nothing.
+    fold, learned : arrays
+        As `deal_users` gives them.
     """
-    rng = np.random.default_rng(seed)
-    users, of_row = np.unique(user, return_inverse=True)
-    turn = rng.permutation(len(users))[of_row]
-    fold = turn % N_FOLDS
-    learned = np.flatnonzero(turn < len(users) * min(1.0, most_rows / max(len(action), 1)))
-    boosters = _grow(X, action, start, learned, fold, categorical, settings, seed, n_jobs)
-    raw = np.zeros(start.shape)
-    for k, booster in enumerate(boosters):
+    answer = np.empty(starts[0].shape)
+    for k in range(N_FOLDS):
+        answer[fold == k] = starts[k][fold == k]
+    for k, booster in enumerate(_grow(X, action, fold, learned, starts, categorical, settings, seed, n_jobs)):
         rows = np.flatnonzero(fold == k)
-        raw[rows] = booster.predict(X[rows], raw_score=True, num_threads=max(n_jobs, 0))
-    return raw
+        answer[rows] += booster.predict(X[rows], raw_score=True, num_threads=max(n_jobs, 0))
+    return log_softmax(answer)
 
 
 def log_softmax(raw: Floats) -> Floats:
@@ -70,48 +102,69 @@ def log_softmax(raw: Floats) -> Floats:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def _linear(scaled: Floats, rows: NDArray[np.intp], action: NDArray[np.intp], n_actions: int) -> Floats:
+    """Actions that these rows lack have the logit of half a row."""
+    count = np.bincount(action[rows], minlength=n_actions)
+    seen = np.flatnonzero(count)
+    scores = np.tile(np.log(np.maximum(count, 0.5) / max(len(rows), 1)), (len(scaled), 1))
+    if len(seen) > 1:
+        with threadpool_limits(limits=1, user_api="blas"):  # the same sums whatever the machine
+            model = LogisticRegression(max_iter=200).fit(scaled[rows], action[rows])
+            known = np.log(np.maximum(model.predict_proba(scaled), 1e-12))
+        scores[:, seen] = known + np.log(count[seen].sum() / len(rows))
+    return log_softmax(scores)
+
+
 def _grow(
     X: NDArray[np.float32],
     action: NDArray[np.intp],
-    start: Floats,
-    learned: NDArray[np.intp],
     fold: NDArray[np.intp],
+    learned: NDArray[np.intp],
+    starts: Sequence[Floats],
     categorical: Sequence[int],
     settings: LearnerSettings,
     seed: int,
     n_jobs: int,
 ) -> list[lgb.Booster]:
-    """One booster a fold, grown on the rows `learned`; none where nothing can be learned."""
-    label, of_fold, begin = action[learned], fold[learned], start[learned]
-    folds = [(np.flatnonzero(of_fold != k), np.flatnonzero(of_fold == k)) for k in range(N_FOLDS)]
-    n_actions = start.shape[1]
-    if n_actions < 2 or min(len(rows) for _, rows in folds) < n_actions or np.ptp(label) == 0:
+    """One booster a fold, in lockstep; none where no round lowers the mean held-out loss."""
+    n_actions = starts[0].shape[1]
+    folds = [learned[fold[learned] == k] for k in range(N_FOLDS)]
+    if n_actions < 2 or min(len(rows) for rows in folds) < n_actions or np.ptp(action[learned]) == 0:
         return []
-    data = Binned.of(X[learned], categorical, n_jobs).dataset
-    data.set_label(label)
-    data.set_init_score(begin)
-    result: dict[str, Any] = lgb.cv(
-        _parameters(settings, n_actions, seed, n_jobs),
-        data,
-        num_boost_round=settings.max_rounds,
-        folds=folds,
-        callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
-        return_cvbooster=True,
-    )
-    losses = next(values for name, values in result.items() if name.endswith("-mean"))
-    of_start = -log_softmax(begin)[np.arange(len(label)), label]
-    if min(losses) >= np.mean([of_start[rows].mean() for _, rows in folds]):
+    whole = Binned.of(X, categorical, n_jobs).dataset
+    parameters = _parameters(settings, n_actions, seed, n_jobs)
+    boosters = []
+    for k in range(N_FOLDS):
+        kept = np.sort(np.concatenate([folds[j] for j in range(N_FOLDS) if j != k]))
+        booster = lgb.Booster(parameters, _part(whole, kept, action, starts[k]))
+        booster.add_valid(_part(whole, np.sort(folds[k]), action, starts[k]), "held_out")
+        boosters.append(booster)
+    of_start = [-starts[k][rows, action[rows]].mean() for k, rows in enumerate(folds)]
+    least, best = float(np.mean(of_start)), 0
+    for n_rounds in range(1, settings.max_rounds + 1):
+        for booster in boosters:
+            booster.update()
+        loss = float(np.mean([booster.eval_valid()[0][2] for booster in boosters]))
+        if loss < least:
+            least, best = loss, n_rounds
+        elif n_rounds - best >= settings.patience:
+            break
+    if not best:
         return []
-    grown = result["cvbooster"]
-    return [
-        lgb.Booster(model_str=booster.model_to_string(num_iteration=grown.best_iteration))
-        for booster in grown.boosters
-    ]
+    return [lgb.Booster(model_str=booster.model_to_string(num_iteration=best)) for booster in boosters]
+
+
+def _part(whole: lgb.Dataset, rows: NDArray[np.intp], action: NDArray[np.intp], start: Floats) -> lgb.Dataset:
+    part = whole.subset(rows.tolist()).construct()
+    part.set_label(action[rows])
+    part.set_init_score(start[rows])
+    return part
 
 
 def _parameters(settings: LearnerSettings, n_actions: int, seed: int, n_jobs: int) -> dict[str, Any]:
     return {
         "objective": "multiclass",
+        "metric": "multi_logloss",
         "num_class": n_actions,
         "num_leaves": settings.leaves,
         "learning_rate": settings.learning_rate,

@@ -47,7 +47,7 @@ class Dataset:
         Estimated probabilities of nothing, each service and a list of several, on rows whose propensity the
         log does not name; NaN on the others. None where the log names all.
     trimmed : bool array of shape (n,), optional
-        Rows whose estimate was lifted to the least that counts.
+        Rows on which an estimate was lifted to the least that counts.
     """
 
     X: NDArray[np.float32]

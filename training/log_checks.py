@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.asof import DAY_US
 from offers.catalog import Catalog
-from training.assignment import cross_fit_assignment, log_softmax
+from training.assignment import boosted_scores, deal_users, log_softmax
 from training.boosting import LearnerSettings
 from training.dataset import Dataset, at_us
 from training.evaluation.checks import (
@@ -20,6 +20,7 @@ from training.evaluation.checks import (
     sample_ratio,
     users_in_two_arms,
 )
+from training.exposure_log import N_FOLDS
 from training.propensity import single_propensities
 from training.propensity_estimate import LEAST_OF_SHARE
 from training.source import Source
@@ -91,12 +92,11 @@ def _estimate(rows: Dataset) -> tuple[Finding, ...]:
     n, n_trimmed = int(rows.is_estimated.sum()), int(rows.trimmed.sum())
     several = int((rows.is_estimated & (rows.service == -2)).sum())
     text = (
-        f"{n:,} of {len(rows):,} contacts name no propensity: it was estimated from the "
-        f"profile, by models that "
-        "saw neither the contact nor its user. "
-        f"{n_trimmed:,} were lifted to {LEAST_OF_SHARE:.0%} of how often that arm is shown at all"
+        f"{n:,} of {len(rows):,} contacts name no propensity: it was estimated from the profile, by models "
+        f"that saw neither the contact nor its user. At {n_trimmed:,} some arm was hardly ever possible, and "
+        f"counts as {LEAST_OF_SHARE:.0%} of its share"
     )
-    text += f"; {several:,} lists of several have only that some list was shown. " if several else ". "
+    text += f"; of {several:,} lists of several only that some list was shown is known. " if several else ". "
     many = n_trimmed > _MANY_TRIMMED * n
     text += (
         "So many say that the log hardly ever did for such customers what it did here: "
@@ -168,11 +168,20 @@ def _learn(rows: Dataset, expected: NDArray[np.float64], seed: int, n_jobs: int)
         start = np.column_stack([start, np.full(len(rows), several.mean())])
         action[several] = len(shown)
     start = log_softmax(np.log(start))
-    learned = cross_fit_assignment(
-        rows.X, action, rows.user, start, rows.categorical, _PREDICTOR, _MOST_ROWS, seed, n_jobs
+    fold, rows_learned = deal_users(rows.user, _MOST_ROWS, seed)
+    scores = boosted_scores(
+        rows.X,
+        action,
+        fold,
+        rows_learned,
+        [start] * N_FOLDS,
+        rows.categorical,
+        _PREDICTOR,
+        seed,
+        n_jobs,
     )
     found = np.zeros(expected.shape)
-    found[:, shown] = (log_softmax(start + learned) - start)[:, : len(shown)]
+    found[:, shown] = (scores - start)[:, : len(shown)]
     return found
 
 

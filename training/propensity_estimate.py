@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.asof import DAY_US
-from training.assignment import cross_fit_assignment, log_softmax
+from training.assignment import boosted_scores, deal_users, linear_scores
 from training.boosting import LearnerSettings
 
 LEAST_OF_SHARE = 0.1  # an estimate counts as at least this part of how often the action was shown at all
@@ -22,7 +22,7 @@ class EstimatedPropensities:
     """Probability of everything that might have been shown, for each row."""
 
     probability: NDArray[np.float64]  # (n, n_services + 2): nothing, each service, a list of several
-    trimmed: NDArray[np.bool_]  # (n,) rows whose own probability was lifted to the least that counts
+    trimmed: NDArray[np.bool_]  # (n,) rows on which that of nothing or of a service was lifted
 
     def of_shown(self, service: NDArray) -> NDArray[np.float64]:
         """(n,) that of what was shown; of a list of several, that some such list was."""
@@ -41,11 +41,13 @@ def estimate_propensities(
 ) -> EstimatedPropensities:
     """Cross-fitted multiclass LightGBM over nothing, each service and "a list of several".
 
-    It knows the profile and the time of the row, so that a rule that changed is told from the one before.
-    No row's estimate comes from a model that saw the row or its user. Estimates below a tenth of the
-    action's share of the log are lifted to it (each row then sums to 1 again): no row weighs more than ten
-    times what it would if chance alone had decided. Lifting biases those rows toward the model of the
-    outcome; leaving them out would change whom the report is about.
+    The trees start from a multinomial ridge regression: what targets is mostly a smooth score, which small
+    trees are slow to draw. Both know the profile and the time of the row, so that a rule that changed is told
+    from the one before. No row's estimate comes from a model that saw the row or its user.
+
+    Estimates below a tenth of the action's share of the log are lifted to it (each row then sums to 1
+    again): no row weighs more than about ten times what it would if chance alone had decided. Lifting biases
+    those rows toward the model of the outcome; leaving them out would change whom the report is about.
 
     What decided but stands in no profile cannot be learned here.
 
@@ -66,25 +68,18 @@ def estimate_propensities(
     share = np.bincount(action, minlength=n_services + 2) / len(action)
     shown = np.flatnonzero(share)
     days = (shown_at_us - shown_at_us.min()) / DAY_US
-    start = np.tile(np.log(share[shown]), (len(action), 1))
-    learned = cross_fit_assignment(
-        np.column_stack([X, days.astype(np.float32)]),
-        np.searchsorted(shown, action),
-        user,
-        start,
-        categorical,
-        _SETTINGS,
-        _MOST_ROWS,
-        seed,
-        n_jobs,
-    )
+    features = np.column_stack([X, days.astype(np.float32)])
+    known = np.searchsorted(shown, action)
+    fold, learned = deal_users(user, _MOST_ROWS, seed)
+    starts = linear_scores(features, known, fold, learned, categorical, len(shown))
+    scores = boosted_scores(features, known, fold, learned, starts, categorical, _SETTINGS, seed, n_jobs)
     raw = np.full((len(action), n_services + 2), _LEAST)
-    raw[:, shown] = np.exp(log_softmax(start + learned))
+    raw[:, shown] = np.exp(scores)
     least = LEAST_OF_SHARE * share
-    own = np.arange(len(action)), action
     lifted = np.maximum(raw, least)
     return EstimatedPropensities(
-        probability=lifted / lifted.sum(axis=1, keepdims=True), trimmed=raw[own] < least[action]
+        probability=lifted / lifted.sum(axis=1, keepdims=True),
+        trimmed=np.asarray((raw < least)[:, : n_services + 1].any(axis=1)),
     )
 
 

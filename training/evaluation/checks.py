@@ -99,8 +99,10 @@ def sample_ratio(
     gaps[arms] = of_users.sum(axis=0) / spread
     shares = np.linalg.eigvalsh((of_users / spread).T @ (of_users / spread))
     scale = (shares**2).sum() / shares.sum()
-    p = float(chi2.sf(np.nansum(gaps**2) / scale, shares.sum() / scale))
+    p_all = float(chi2.sf(np.nansum(gaps**2) / scale, shares.sum() / scale))
     worst = int(np.nanargmax(np.abs(gaps)))
+    p_worst = len(arms) * 2 * NormalDist().cdf(-abs(gaps[worst]))
+    p = min(1.0, 2 * min(p_all, p_worst))
     shown, due_worst = met[int(np.searchsorted(arms, worst))], due[worst]
     text = f"By the logged propensities {names[worst]} was due {due_worst:,.0f} times and came {shown:,.0f} "
     text += "times, the largest gap of any arm: "
@@ -124,7 +126,7 @@ def sample_ratio(
     return finding, gaps
 
 
-def keptby_user(service: NDArray, expected: Floats, user: NDArray, at_us: NDArray) -> bool:
+def kept_by_user(service: NDArray, expected: Floats, user: NDArray, at_us: NDArray) -> bool:
     """Do users tend to be shown again what they were shown before, beyond what the propensities say?
 
     Then an arm is kept by user, and what a profile tells of earlier offers tells the arm.
@@ -184,7 +186,7 @@ def predictability(
     z = _z(total, user) if gain > 0 else 0.0
     p = 1 - NormalDist().cdf(z)
     predicted = z > NormalDist().inv_cdf(1 - ALERT_P / 10) and gain > _LEAST_GAIN
-    found = {
+    found: dict[str, Any] = {
         "key": "predictability",
         "name": "Chance decided who saw what",
         "n": len(service),
@@ -238,7 +240,7 @@ def users_in_two_arms(is_holdout: Mask, user: NDArray, at_us: NDArray[np.int64],
     crossed = np.unique(user[earlier[differ & (at_us[later] - at_us[earlier] < window_us)]])
     n_holdout = len(np.unique(user[is_holdout]))
     part = len(crossed) / max(n_holdout, 1)
-    found = {
+    found: dict[str, Any] = {
         "key": "users_in_two_arms",
         "name": "Users in two arms",
         "n": len(user),
@@ -294,7 +296,11 @@ def exposure_after_outcome(
     is_fine_clock : bool
         Whether exposures are told to the second or finer.
     """
-    found = {"key": "exposure_after_outcome", "name": "Exposure after outcome", "n": len(service)}
+    found: dict[str, Any] = {
+        "key": "exposure_after_outcome",
+        "name": "Exposure after outcome",
+        "n": len(service),
+    }
     n_ties = int(at_once.sum())
     if is_fine_clock and n_ties >= max(_TIES, len(service) / 1000):
         text = (
@@ -357,7 +363,7 @@ def _excess(
 
 def by_user(values: Floats, user: NDArray) -> Floats:
     """Sums of each user's rows."""
-    return np.bincount(np.unique(user, return_inverse=True)[1], values)
+    return np.bincount(np.unique(user, return_inverse=True)[1], values).astype(np.float64)
 
 
 def _z(values: Floats, user: NDArray) -> float:

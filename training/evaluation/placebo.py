@@ -1,6 +1,7 @@
 """What the policy would seem to gain if the log's treatments had been dealt to other contacts."""
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def placebo(
     """
     match = np.where(service == offered - 1, 1 / propensity, 0.0)
     nothing = np.where(service == -1, 1 / propensity, 0.0)
-    found = {"key": "placebo", "name": "Placebo", "n": len(service)}
+    found: dict[str, Any] = {"key": "placebo", "name": "Placebo", "n": len(service)}
     if min(effective_sample_size(match), effective_sample_size(nothing)) < _LEAST_EFFECTIVE:
         text = "Not enough data: the log hardly ever did what the policy would do."
         return Finding(verdict="note", text=text, **found)
@@ -114,10 +115,10 @@ def _permuted(
     size = np.bincount(stratum)
 
     def mean(values: Floats) -> Floats:
-        return (np.bincount(stratum, values) / size)[stratum]
+        return np.asarray(np.bincount(stratum, values) / size, np.float64)[stratum]
 
     def spread(left: Floats, right: Floats) -> Floats:
-        return np.bincount(stratum, (left - mean(left)) * (right - mean(right)))
+        return np.bincount(stratum, (left - mean(left)) * (right - mean(right))).astype(np.float64)
 
     drift = (match - 1) * mean(rest) + (nothing - 1) * mean(base)
     variance = (
