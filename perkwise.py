@@ -155,7 +155,7 @@ def find_bundle(name: str | None) -> Path:
 
 def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
     """The report on a terminal: the verdict, then what each policy is worth."""
-    from training.evaluation.wording import POLICY_NAMES, REFUSAL, headline, with_bounds
+    from training.evaluation.wording import POLICY_NAMES, REFUSAL, headline, with_bounds, without_uplift
 
     if evaluation.refusal:
         yield f"{REFUSAL} Were the propensities of the log true, this would be said:"
@@ -181,7 +181,8 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
     if evaluation.notes.propensities == "estimated":
         yield "Propensities are estimated: what decided but stands in no profile biases every figure."
     for finding in evaluation.alerts:
-        yield f"Alert    {finding.name}: {finding.text}"
+        said = f"Alert    {finding.name}: {finding.text}"
+        yield without_uplift(said) if evaluation.refusal else said
     yield f"Report   {file}"
 
 

@@ -93,8 +93,8 @@ def _estimate(rows: Dataset) -> tuple[Finding, ...]:
     several = int((rows.is_estimated & (rows.service == -2)).sum())
     text = (
         f"{n:,} of {len(rows):,} contacts name no propensity: it was estimated from the profile, by models "
-        f"that saw neither the contact nor its user. At {n_trimmed:,} some arm was hardly ever possible, and "
-        f"counts as {LEAST_OF_SHARE:.0%} of its share"
+        f"that saw neither the contact nor its user. At {n_trimmed or 'none'} some arm was hardly ever "
+        f"possible, and counts as {LEAST_OF_SHARE:.0%} of its share"
     )
     text += f"; of {several:,} lists of several only that some list was shown is known. " if several else ". "
     many = n_trimmed > _MANY_TRIMMED * n

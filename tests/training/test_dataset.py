@@ -62,6 +62,33 @@ def test_a_row_a_slate_whose_windows_have_closed(tmp_path):
     assert dataset.slate_propensity.tolist() == [0.4, 0.2, 0.1]
 
 
+def without_propensities(names):
+    """The tables, where these slates name no propensity."""
+    header, *rows = TABLES["exposures"].splitlines()
+    kept = [
+        row if row[:2] not in names else ",".join([*row.split(",")[:4], "", row.split(",")[5], ""])
+        for row in rows
+    ]
+    return {**TABLES, "exposures": "\n".join([header, *kept]) + "\n"}
+
+
+def test_a_propensity_that_is_not_logged_is_estimated_and_the_others_stay(tmp_path):
+    dataset = read(tmp_path, tables=without_propensities({"s1", "s3"}))
+    assert dataset.is_estimated.tolist() == [True, False, True]
+    assert dataset.slate_propensity[1] == 0.2
+    # A row's model saw one row each of the two other arms, and counts half a row of the row's own.
+    assert dataset.slate_propensity[[0, 2]] == pytest.approx(0.2, abs=1e-5)
+    single = dataset.single()  # conditional on no list: of which the estimate for the first row is 0.4
+    assert single.slate_propensity == pytest.approx([0.2 / 0.6, 0.2 / (2 / 3)], abs=1e-5)
+    assert single.propensities(0)[0] == pytest.approx([0.4 / 0.6, 0.0, 0.2 / 0.6], abs=1e-5)
+
+
+def test_a_log_that_names_every_propensity_estimates_none(tmp_path):
+    dataset = read(tmp_path)
+    assert dataset.estimated is None and dataset.trimmed is None
+    assert not dataset.is_estimated.any()
+
+
 def test_outcomes_count_from_the_exposure_to_strictly_before_the_windows_end(tmp_path):
     dataset = read(tmp_path)
     assert dataset.uptake.tolist() == [1, 0, 0]  # the lounge that ann used was not offered; lists have none

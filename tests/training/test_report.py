@@ -1,5 +1,6 @@
 """The page: complete in itself, escaped, the same bytes, and honest about what is not known."""
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import pytest
 
 from offers.types import Service
 from training.evaluation.bootstrap import Interval
+from training.evaluation.checks import Finding
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import Scale, render
 from training.evaluation.wording import headline, with_bounds
@@ -186,6 +188,49 @@ def test_estimated_propensities_are_called_so(evaluation):
     text = text_of(render(estimated))
     assert "Propensities are estimated : the log does not say how likely each offer was" in text
     assert "the log does not name them all, so they were learned" in text
+
+
+REFUSAL = Finding(
+    "predictability",
+    "Offers predictable from the profile",
+    "alert",
+    "Who was shown what can be predicted, so this is no uplift.",
+    n=1500,
+    p=1e-9,
+    refuses=True,
+)
+
+
+def test_a_log_whose_offers_can_be_predicted_gets_no_uplift_and_is_told_why(evaluation):
+    services = (replace(evaluation.services[0], name="Uplift ring"), *evaluation.services[1:])
+    refused = replace(evaluation, findings=(*evaluation.findings, REFUSAL), services=services)
+    page = render(refused)
+    assert text_of(page).lower().replace("uplift ring", "").count("uplift") == 0
+    assert "Uplift ring" in page  # what people named themselves stays
+    head = text_of(page[: page.index('<section id="policies">')])
+    assert "This log does not tell what the offers brought" in head
+    assert "Who was shown what can be predicted, so this is no difference." in head
+    assert "Were the propensities of the log true, this would be said: Perkwise earns" in head
+    assert "Offline uplift report" in text_of(render(evaluation))
+
+
+def test_every_check_stands_in_the_page_and_alerts_at_its_head(evaluation, page):
+    assert {finding.key for finding in evaluation.findings} == {
+        "balance",
+        "overlap",
+        "placebo",
+        "uplift_calibration",
+    }
+    assert all(html.escape(finding.text) in page for finding in evaluation.findings)
+    alerted = replace(evaluation, findings=(*evaluation.findings, replace(REFUSAL, refuses=False)))
+    text = text_of(render(alerted))
+    assert f"{len(alerted.alerts)} of 5 checks of the log and the models raise" in text
+    assert "offers predictable from the profile." in text
+
+
+def test_the_calibration_of_uplift_stands_in_the_page(evaluation, page):
+    assert "Does the predicted uplift come true?" in page
+    assert "Predicted and realised uplift by tenth" in page
 
 
 def test_without_a_cap_the_page_says_that_every_margin_counts(evaluation):

@@ -188,7 +188,7 @@ def predictability(
     predicted = z > NormalDist().inv_cdf(1 - ALERT_P / 10) and gain > _LEAST_GAIN
     found: dict[str, Any] = {
         "key": "predictability",
-        "name": "Chance decided who saw what",
+        "name": "Offers predictable from the profile",
         "n": len(service),
         "figure": gain,
         "measures": "log-likelihood a contact beyond the propensities",
@@ -322,7 +322,7 @@ def exposure_after_outcome(
     p, span, excess = worst
     where = f"within {span} before an offer than before nothing"
     text = (
-        f"An order or use stands {100 * abs(excess):.2g} points "
+        f"An order or use stands {digits(100 * abs(excess))} points "
         f"{'more' if excess > 0 else 'less'} often {where}: "
     )
     text += (
@@ -340,6 +340,22 @@ def exposure_after_outcome(
         )
     verdict: Literal["fine", "note", "alert"] = "alert" if p < ALERT_P else "note" if n_ties else "fine"
     return Finding(verdict=verdict, text=text, figure=excess, measures="share of contacts", p=p, **found)
+
+
+def digits(value: float) -> str:
+    """A number with two digits that mean something, at least; six decimals at most.
+
+    Examples
+    --------
+    >>> digits(-0.01234), digits(12345.6), digits(-1e-9)
+    ('−0.012', '12,346', '0')
+    """
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) < 5e-7:
+        return "0"
+    decimals = min(max(1 - int(np.floor(np.log10(abs(value)))), 0), 6)
+    return f"{value:,.{decimals}f}".replace("-", "−")
 
 
 def _excess(

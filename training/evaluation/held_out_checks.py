@@ -90,9 +90,8 @@ def _balance(found: Balance, n: int) -> Finding:
         )
     worst = abs(found.worst[0].smd) if found.worst else 0.0
     text = (
-        f"Of {found.n_compared:,} comparisons of a profile column, "
-        f"{found.n_beyond_chance:,} differ by more than "
-        "0.1 standard deviations and than chance explains among so many"
+        f"{found.n_beyond_chance or 'None'} of {found.n_compared:,} comparisons of a profile column differ "
+        "by more than 0.1 standard deviations and than chance explains among so many"
     )
     text += (
         ": what was shown depended on the customer in a way the propensities do not tell."

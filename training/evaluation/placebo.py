@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.checks import ALERT_P, Finding, by_user
+from training.evaluation.checks import ALERT_P, Finding, by_user, digits
 from training.evaluation.policy_value import effective_sample_size
 
 Floats = NDArray[np.float64]
@@ -69,10 +69,10 @@ def placebo(
     p = 2 * normal.cdf(-abs(mean) / spread) if spread > 0 else 1.0
     p_real = 2 * normal.cdf(-abs(real - mean) / sd) if sd > 0 else 1.0
     half = normal.inv_cdf((1 + level) / 2) * sd
+    between = f"{digits(mean - half)} to {digits(mean + half)}"
     text = (
-        f"With treatments dealt anew among contacts of equal propensity, the policy seems "
-        f"to gain {mean:.2g} {unit} "
-        f"a contact over nothing ({mean - half:.2g} to {mean + half:.2g}); with the true ones, {real:.2g} "
+        "With treatments dealt anew among contacts of equal propensity the policy seems to gain "
+        f"{digits(mean)} {unit} a contact over nothing ({between}); with the true ones {digits(real)} "
         f"(p = {p_real:.2g}). "
     )
     text += (

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from training.evaluation import wording
 from training.evaluation.bootstrap import Interval
+from training.evaluation.checks import digits
 from training.evaluation.figures import BASELINES, PERKWISE, TOP, Evaluation, ServiceFigures
 from training.evaluation.plots import cost_plot, decile_plot, qini_plot, reliability_plot
 
@@ -84,7 +85,7 @@ def render(evaluation: Evaluation) -> str:
         "estimate": wording.estimate,
         "with_bounds": wording.with_bounds,
         "number": wording.number,
-        "digits": wording.digits,
+        "digits": digits,
         "p_value": wording.p_value,
         "in_words": wording.without_uplift if refused else str,
     }

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.bootstrap import Interval, UserBootstrap
-from training.evaluation.checks import Finding
+from training.evaluation.checks import Finding, digits
 from training.evaluation.curves import rank_groups
 
 Floats = NDArray[np.float64]
@@ -90,16 +90,16 @@ def uplift_calibration(
 
 def calibration_finding(found: UpliftCalibration | None, unit: str, n: int) -> Finding:
     """The verdict on it: an alert where half of what is predicted, or less, comes true."""
-    key, name = "uplift_calibration", "Uplift comes true as predicted"
+    key, name = "uplift_calibration", "Uplift calibration"
     if found is None:
         return Finding(key, name, "note", "Not enough data: no service can be judged.", n)
     off = found.p < _NOTABLE_P
     flat = found.slope.high < _TOO_FLAT
     text = (
-        f"Of 1 {unit} more that is predicted, {found.slope.value:.2g} come true "
-        f"({found.slope.low:.2g} to {found.slope.high:.2g}). Predicted and realised "
-        f"differ by {found.raw:.2g} {unit} "
-        f"an offer over tenths; perfect predictions would show {found.chance:.2g} by chance. "
+        f"Of 1 {unit} more that is predicted, {digits(found.slope.value)} come true "
+        f"({digits(found.slope.low)} to {digits(found.slope.high)}). Predicted and realised "
+        f"differ by {digits(found.raw)} {unit} "
+        f"an offer over tenths; perfect predictions would show {digits(found.chance)} by chance. "
     )
     text += (
         "The predictions are much too far apart: go by their order, not by their size."

@@ -48,21 +48,6 @@ def number(value: float, decimals: int, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def digits(value: float) -> str:
-    """A number with two digits that mean something, at least.
-
-    Examples
-    --------
-    >>> digits(-0.01234), digits(12345.6), digits(0.0)
-    ('−0.012', '12,346', '0')
-    """
-    if not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    return number(value, max(1 - math.floor(math.log10(abs(value))), 0))
-
-
 def p_value(p: float | None) -> str:
     """A p-value; a dash where the check has none.
 
