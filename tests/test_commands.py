@@ -175,6 +175,22 @@ def test_validate_counts_by_rule_and_is_content_as_long_as_every_table_is_usable
     assert "Quarantined, by rule" in text and f"Each row with its remedy: {file}" in text
 
 
+def test_a_log_without_propensities_is_counted_and_its_report_says_estimated(home):
+    shop = home / "var" / "shop"
+    exposures = pd.read_parquet(shop / "exposures.parquet")
+    exposures.drop(columns=["propensity", "slate_propensity"]).to_parquet(
+        shop / "exposures.parquet", index=False
+    )
+    assert answer(run(home, "validate", shop, "--json"))["propensities_missing"] == len(exposures)
+    told = f"{len(exposures):,} of {len(exposures):,} exposures name no propensity: training estimates it"
+    assert told in said(run(home, "validate", shop))
+    page = home / "var" / "bare.html"
+    bundle = ["--bundle", next((home / "var" / "bundles").glob("[!.]*"))]
+    text = said(run(home, "evaluate", shop, *bundle, "--out", page))
+    assert "Propensities are estimated: what decided but stands in no profile biases every figure." in text
+    assert "Propensities are <b>estimated</b>" in page.read_text()
+
+
 def test_profile_writes_a_row_for_every_user_with_a_tier(home):
     file = home / "var" / "profiles.parquet"
     arguments = ["profile", home / "var" / "shop", "--as-of", "2025-04-01T00:00:00Z", "--out", file]
@@ -222,7 +238,17 @@ def evaluated(promoted) -> dict:
 
 
 def test_evaluate_gives_the_figures_that_others_read(evaluated):
-    assert set(evaluated) == {"outcome", "unit", "n_test", "policies", "gain", "services", "report"}
+    assert set(evaluated) == {
+        "outcome",
+        "unit",
+        "n_test",
+        "policies",
+        "gain",
+        "services",
+        "checks",
+        "report",
+    }
+    assert {check["verdict"] for check in evaluated["checks"]} <= {"fine", "note"}
     assert (evaluated["outcome"], evaluated["unit"], evaluated["n_test"]) == ("margin", "EUR", N_TEST)
     assert set(evaluated["policies"]) == POLICIES
     assert all(set(figures) == INTERVAL | {"ips", "snips"} for figures in evaluated["policies"].values())

