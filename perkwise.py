@@ -177,6 +177,8 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
         headings.append("of oracle")
     else:
         rows = [row[:-1] for row in rows]
+    for suspicion in evaluation.notes.suspicions:
+        yield f"Suspicious: {suspicion}"
     yield table_of(f"Doubly robust value on {evaluation.n_test:,} held-out exposures", headings, rows)
     if evaluation.notes.propensities == "estimated":
         yield "Propensities are estimated: what decided but stands in no profile biases every figure."
@@ -398,6 +400,7 @@ def train(data: Path, trials: int | None, name: str | None, seed: int, as_json: 
         "rows": trained.rows,
         "services": trained.services,
         "seconds": trained.seconds,
+        "suspicions": [suspicion.to_json() for suspicion in trained.suspicions],
     }
     say(
         as_json,

@@ -52,6 +52,11 @@ class Split:
         else:
             test = _draw(user_ids)[dataset.user] < self.test_share
             train = ~test
+        if not test.any() and self.by == "user":
+            raise ValueError(
+                f"held-out exposures must be there, found none: of {len(dataset):,} exposures the "
+                f"{self.test_share:.0%} of the users that are kept for the report have none. Log more users."
+            )
         if not test.any():
             raise ValueError(
                 f"held-out exposures must be there from {np.datetime64(self.test_from_us, 'us')} on, found "

@@ -1,8 +1,11 @@
 """Can this log teach anything? Asked once, in the words of the tables, before a model sees a row."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
+from features.asof import DAY_US
 from training.dataset import NOTHING, Dataset
 from training.evaluation.policy_value import effective_sample_size
 
@@ -40,6 +43,40 @@ def check_sufficient(rows: Dataset) -> None:
     _check_varies(rows.repurchase, f"orders within {windows.repurchase_days} days after an exposure")
     _check_varies(rows.margin, f"margins of orders within {windows.repurchase_days} days after an exposure")
     _check_propensities(rows)
+
+
+def check_apart(train: Dataset, test: Dataset, by: Literal["time", "user"]) -> None:
+    """Refuse training and held-out rows of which one is empty or that know of each other.
+
+    Parameters
+    ----------
+    by : str
+        By time the training rows' windows must have closed before the first held-out exposure; by user no
+        user may stand in both.
+
+    Raises
+    ------
+    ValueError
+        That says what they share.
+    """
+    if len(train) == 0 or len(test) == 0:
+        raise ValueError(
+            f"exposures must hold rows to learn from and rows to hold out, found {len(train):,} and "
+            f"{len(test):,}. Log more users, or for longer."
+        )
+    both = np.intersect1d(train.user, test.user)
+    if by == "user" and len(both):
+        raise ValueError(
+            f"users must be in the training or in the held-out rows, found {len(both):,} in both. "
+            "Split by user id, and give each person one."
+        )
+    longest_us = max(train.windows.uptake_days, train.windows.repurchase_days) * DAY_US
+    n_open = int((train.shown_at_us + longest_us > test.shown_at_us.min()).sum())
+    if by == "time" and n_open:
+        raise ValueError(
+            f"windows of training rows must close before the first held-out exposure, found {n_open:,} "
+            "open. Split at a later time, or leave these rows out."
+        )
 
 
 def _check_varies(label: NDArray[np.float64], what: str) -> None:

@@ -26,13 +26,15 @@ from training.evaluation.figures import Evaluation
 from training.evaluation.report import render
 from training.source import Source, read_source
 from training.split import Split
-from training.sufficiency import check_sufficient
+from training.sufficiency import check_apart, check_sufficient
+from training.suspicions.suspicion import Suspicion
 from training.tuning import tune
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 from training.valuation import value_bundle
 
 _GOLDEN_ROWS = 16
+_LONGEST_TAG = 5000  # characters; MLflow refuses longer ones
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Training:
     seconds: dict[str, float]  # wall time of each stage
     evaluation: Evaluation
     source: Source  # what was read, for whoever asks further
+
+    @property
+    def suspicions(self) -> tuple[Suspicion, ...]:
+        """What is hardly ever true of a sound log, by name; the training went on all the same."""
+        return self.evaluation.notes.suspicions
 
 
 def train(
@@ -98,6 +105,7 @@ def train(
             "commit": _commit(home),
             "lock_hash": _lock_hash(home),
             "data": _relative(data, home),
+            **_suspicion_tag(evaluation.notes.suspicions),
         },
         artifacts=[report, figures],
         bundle=bundle_path,
@@ -136,6 +144,7 @@ def _prepare(data: Path, settings: Settings, seed: int, progress: Progress | Non
     source = read_source(data, settings, progress=progress)
     split = Split.of(source.dataset, settings.training.test_share)
     rows, test = split.apply(source.dataset, source.history.user_ids)
+    check_apart(rows, test, split.by)
     margin_cap = float(np.quantile(rows.margin, settings.money.margin_cap_quantile))
     rows = rows.capped(margin_cap)
     single = rows.single()
@@ -262,6 +271,12 @@ def _flat(settings: Settings) -> dict[str, object]:
     return {
         f"{section}.{key}": value for section, part in asdict(settings).items() for key, value in part.items()
     }
+
+
+def _suspicion_tag(suspicions: tuple[Suspicion, ...]) -> dict[str, str]:
+    """One tag with the names, where there are any; the report has the figures."""
+    names = "; ".join(f"{one.name}, {one.where}" for one in suspicions)
+    return {"suspicions": names[:_LONGEST_TAG]} if names else {}
 
 
 def _commit(home: Path) -> str:

@@ -17,12 +17,14 @@ from offers.policy import decide
 from offers.settings import Settings
 from offers.types import Estimates
 from training.bundle import Bundle
+from training.dataset import Dataset
 from training.evaluation.baselines import baseline_policies
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import PERKWISE, Evaluation, Notes
 from training.log_checks import check_log
 from training.source import Source
 from training.split import Split
+from training.suspicions.find import find_suspicions
 
 VERSION = "0.1.0"
 Floats = NDArray[np.float64]
@@ -53,7 +55,7 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
         outcome="margin",
         unit=settings.money.currency,
         level=settings.training.interval_level,
-        notes=_notes(bundle, source, settings, command, len(train)),
+        notes=_notes(bundle, source, settings, command, train),
         rng=np.random.default_rng(seed),
         oracle_share=oracle_share(bundle, source.folder, source.history, settings),
         log_findings=check_log(source, seed),
@@ -136,11 +138,11 @@ def _gain(estimates: Estimates, catalog: Catalog) -> Floats:
     return estimates.uplift_margin - estimates.uptake * catalog.unit_cost - catalog.contact_cost
 
 
-def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, n_train: int) -> Notes:
+def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, train: Dataset) -> Notes:
     facts = bundle.manifest["training"]
     return Notes(
         title=source.folder.resolve().name,
-        n_train=n_train,
+        n_train=len(train),
         log=source.log,
         dropped=source.dropped,
         uptake_days=settings.windows.uptake_days,
@@ -153,4 +155,5 @@ def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, n_t
         made_at=datetime.now(UTC).isoformat(timespec="minutes"),
         command=command,
         version=VERSION,
+        suspicions=find_suspicions(source, train.single()) if len(train) else (),
     )

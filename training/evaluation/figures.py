@@ -13,6 +13,7 @@ from training.evaluation.checks import Finding
 from training.evaluation.curves import Reliability
 from training.evaluation.log_counts import LogCounts
 from training.evaluation.uplift_calibration import UpliftCalibration
+from training.suspicions.suspicion import Suspicion
 
 Floats = NDArray[np.float64]
 Outcome = Literal["margin", "repurchase"]
@@ -41,6 +42,7 @@ class Notes:
     made_at: str
     command: str  # repeats the report
     version: str  # of Perkwise
+    suspicions: tuple[Suspicion, ...] = ()  # of the rows that the models learned from
 
 
 @dataclass(frozen=True)
