@@ -1,16 +1,31 @@
 """Sound shops, and the ways in which their tables come to tell what is not so."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from features.tables import write_table
-from features.world import World, make_world, write_world
+from features.world import World, make_world
+from offers.settings import Settings
+from training.source import read_source
+from training.split import Split
+from training.sufficiency import check_apart, check_sufficient
+from training.suspicions.find import find_suspicions
+from training.suspicions.suspicion import Suspicion
 
 TRIAL = (0.4, 0.35, 0.25)  # chances of nothing, S1 and S2
+SETTINGS = """
+[money]
+margin_rate = 0.3
+
+[windows]
+uptake_days = 7
+repurchase_days = 14
+complete_until = "{until}"
+"""
 DAY = pd.Timedelta(days=1)
 Tables = dict[str, pd.DataFrame]
 _NAMES = ("users", "services", "orders", "events", "exposures", "feedback")
@@ -44,24 +59,50 @@ def make_trial(world: World, seed: int = 0) -> World:
     )[used]
     others = world.events[world.events["event"] != "used"]
     events = pd.concat([others, uses]).sort_values("at", kind="stable").reset_index(drop=True)
-    return replace_tables(world, exposures=exposures, events=events)
+    return replace(world, exposures=exposures, events=events)
 
 
-def replace_tables(world: World, **tables: pd.DataFrame) -> World:
-    from dataclasses import replace
+def make_sound_shop(seed: int) -> World:
+    """A shop of some size; every other one knows more of its users, every fourth is a trial."""
+    rng = np.random.default_rng(seed)
+    n_users = int(np.exp(rng.uniform(np.log(150), np.log(1500))))
+    world = make_world(n_users, int(rng.integers(2, 13)), int(rng.integers(120, 400)), rng)
+    if seed % 2:
+        world = replace(world, users=_better_known(world, rng))
+    return make_trial(world, seed) if seed % 4 == 3 else world
 
-    return replace(world, **tables)
+
+def _better_known(world: World, rng: np.random.Generator) -> pd.DataFrame:
+    """Users with attributes that tell much, but nothing that could not be known before any decision."""
+    customers, n = world.customers, len(world.users)
+    return world.users.assign(
+        income=np.round(2000 * np.exp(0.5 * (customers.activity + rng.standard_normal(n))), 2),
+        habit=np.digitize(customers.activity, [-1, 0, 1]),
+        open_to_offers=np.where(customers.openness + 0.3 * rng.standard_normal(n) > 0, "yes", "no"),
+        postcode=pd.Series(rng.integers(100, 400, n)).astype(str),
+        born_on=pd.Timestamp("2024-01-01", tz="UTC") - pd.to_timedelta(365 * customers.age, unit="D"),
+        phone_known=np.where(rng.random(n) < 0.7, "yes", None),
+    )
 
 
 def write_shop(world: World, folder: Path, tables: Tables | None = None) -> Path:
     """The data folder without its truth; these tables in place of the world's."""
-    write_world(world, folder)
-    for file in (folder / "truth").iterdir():
-        file.unlink()
-    (folder / "truth").rmdir()
-    for name, frame in (tables or {}).items():
-        write_table(folder, name, frame)
+    world = replace(world, **(tables or {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES:
+        write_table(folder, name, getattr(world, name))
+    (folder / "perkwise.toml").write_text(SETTINGS.format(until=world.ends_at.isoformat()), encoding="utf-8")
     return folder
+
+
+def examine(folder: Path, settings: Settings) -> tuple[Suspicion, ...]:
+    """What a training would refuse or suspect, without a model."""
+    source = read_source(folder, settings)
+    split = Split.of(source.dataset, settings.training.test_share)
+    rows, held_out = split.apply(source.dataset, source.history.user_ids)
+    check_apart(rows, held_out, split.by)
+    check_sufficient(rows.single())
+    return find_suspicions(source, rows.single())
 
 
 def tables_of(world: World) -> Tables:

@@ -206,9 +206,10 @@ def test_profile_writes_a_row_for_every_user_with_a_tier(home):
 
 def test_train_tells_where_the_bundle_is_and_how_long_each_stage_took(trained):
     found = trained.first
-    assert set(found) == {"run_id", "bundle", "path", "rows", "services", "seconds"}
+    assert set(found) == {"run_id", "bundle", "path", "rows", "services", "seconds", "suspicions"}
     assert found["rows"] == {"train": N_TRAIN, "test": N_TEST}
     assert found["services"] == 2
+    assert found["suspicions"] == []
     assert set(found["seconds"]) == {"profiles", "tuning", "uptake", "uplift", "evaluation"}
     assert Path(found["path"]).name == found["bundle"]
     assert (Path(found["path"]) / "manifest.json").is_file()

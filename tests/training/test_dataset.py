@@ -194,6 +194,12 @@ def test_a_split_without_held_out_rows_says_so(tmp_path):
         later.apply(dataset, [f"u{row}" for row in range(20)])
 
 
+def test_a_campaign_that_holds_nobody_out_says_so(tmp_path):
+    dataset = many_exposures(tmp_path, days=[0])
+    with pytest.raises(ValueError, match="found none: of 1 exposures the 0% of the users that are kept"):
+        Split("user", 0.0).apply(dataset, ["u0"])
+
+
 def test_exposures_that_are_all_in_quarantine_are_told_from_none(tmp_path):
     header, *rows = TABLES["exposures"].splitlines()
     nobody = "\n".join([header, *(row.replace("ann", "nobody") for row in rows[:1])])

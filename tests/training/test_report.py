@@ -4,16 +4,19 @@ import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from offers.types import Service
+from perkwise import report_lines
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import Finding
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import Scale, render
 from training.evaluation.wording import headline, with_bounds
+from training.suspicions.suspicion import Suspicion
 
 NASTY = "<script>alert('x')</script>"
 SERVICES = (
@@ -238,6 +241,18 @@ def test_without_a_cap_the_page_says_that_every_margin_counts(evaluation):
     text = text_of(render(uncapped))
     assert "Every margin counts as it is" in text
     assert "No contact was left out" in text
+
+
+def test_what_is_suspicious_is_named_with_its_remedy(evaluation, page):
+    assert "looked for in the rows the models learned from, and not found" in page
+    found = Suspicion("constant_attribute", f"users.{NASTY}", "1 value in 900 users")
+    spoiled = replace(evaluation, notes=replace(evaluation.notes, suspicions=(found, found)))
+    text = text_of(render(spoiled))
+    assert "2 findings are hardly ever made of a sound log" in text
+    assert "constant_attribute users.&lt;script&gt;" in text
+    assert f"1 value in 900 users {found.means} {found.remedy}" in text
+    lines = [line for line in report_lines(spoiled, Path("report.html")) if isinstance(line, str)]
+    assert lines.count(f"Suspicious: {found}") == 2
 
 
 def test_a_report_on_repurchase_speaks_of_no_money(evaluation):

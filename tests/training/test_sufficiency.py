@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.sufficiency import check_sufficient
+from features.asof import DAY_US
+from training.sufficiency import check_apart, check_sufficient
 
 N = 1000
 SERVICE = np.tile([-1, 0, 1, 1], N // 4)  # nothing and a for a quarter each, b for half
@@ -70,3 +71,29 @@ def test_a_log_of_which_rows_were_left_out_is_refused(make):
 
 def test_what_few_users_were_shown_is_chance(make):
     check_sufficient(make(propensity=PROPENSITY / 3, user=np.arange(N) % 29))
+
+
+def at_days(make, days, users):
+    """Rows at these days, of these users."""
+    days = np.asarray(days, np.int64)
+    n = len(days)
+    return make(SERVICE[:n], PROPENSITY[:n], MARGIN[:n], UPTAKE[:n], user=users, shown_at_us=days * DAY_US)
+
+
+def test_training_and_held_out_rows_that_are_apart_are_accepted(make):
+    check_apart(at_days(make, [0, 0, 1, 1], [0, 1, 2, 3]), at_days(make, [0, 1], [4, 5]), "user")
+    check_apart(at_days(make, [0, 0, 1, 1], [0, 1, 2, 3]), at_days(make, [31, 32], [0, 1]), "time")
+
+
+@pytest.mark.parametrize(
+    "days, users, by, message",
+    [
+        ([0, 1], [3, 4], "user", "users must be in the training or in the held-out rows, found 1 in both"),
+        ([30, 40], [8, 9], "time", "windows of training rows must close .* found 2 open"),
+        ([], [], "time", "exposures must hold rows to learn from and rows to hold out, found 4 and 0"),
+    ],
+)
+def test_training_and_held_out_rows_that_know_of_each_other_are_refused(make, days, users, by, message):
+    train = at_days(make, [0, 0, 1, 1], [0, 1, 2, 3])
+    with pytest.raises(ValueError, match=message):
+        check_apart(train, at_days(make, days, np.array(users, int)), by)

@@ -17,7 +17,7 @@ from training.suspicions.suspicion import Suspicion
 
 _LEAST_USERS = 50
 _LEAST_ROWS = 100  # with fewer, what a column explains is chance
-_MOST_ROWS = 20_000  # enough for what is looked for
+_MOST_ROWS = 10_000  # enough for what is looked for
 _LEAST_PAIRS = 200
 _LEAST_ORDERS_BEFORE = 20  # with fewer, the past of the users is not in the tables
 _IMPLAUSIBLE = 0.7  # of an outcome's variance; an AUC of about 0.97

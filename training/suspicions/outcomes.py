@@ -25,7 +25,7 @@ _LEAST_EXPECTED = 20.0
 _N_PARTS = 20
 _GAP = 0.1  # of the outcomes expected
 _LEAST_EARLY = 10
-_EARLY_DAYS, _USUAL_DAYS = (0.25, 1.0, 3.0), (-14.0, -4.0)
+_EARLY_DAYS, _USUAL_DAYS = (0.25, 1.0, 3.0), (-7.0, -3.0)
 _EARLY_RATIO, _EARLY_Z = 1.5, 6.0
 _OUTNUMBERED = 3.0  # uses before an offer for one after it; offers should make it the other way round
 _CHOICE_GAP = 0.1
@@ -154,10 +154,12 @@ def outcome_gap(dataset: Dataset) -> Iterator[Suspicion]:
 def use_before_offer(dataset: Dataset, history: History) -> Iterator[Suspicion]:
     """Uses of the service shown that pile up just before it was, or far outnumber those after it."""
     alone, days = dataset.take(dataset.service >= 0), dataset.windows.uptake_days
-    a_day = _count(history.uses, alone, *_USUAL_DAYS).sum() / (_USUAL_DAYS[1] - _USUAL_DAYS[0])
+    n_usual = float(_count(history.uses, alone, *_USUAL_DAYS).sum())
     for before_days in _EARLY_DAYS:
-        found, usual = float(_count(history.uses, alone, -before_days, 0).sum()), float(a_day * before_days)
-        if found > max(_LEAST_EARLY, _EARLY_RATIO * usual, usual + _EARLY_Z * np.sqrt(usual)):
+        found = float(_count(history.uses, alone, -before_days, 0).sum())
+        share = before_days / (_USUAL_DAYS[1] - _USUAL_DAYS[0])
+        usual, error = share * n_usual, np.sqrt(share * (1 + share) * n_usual)
+        if found > max(_LEAST_EARLY, _EARLY_RATIO * usual, usual + _EARLY_Z * error):
             hours = f"{24 * before_days:.0f} hours before {len(alone):,} offers"
             figures = f"{found:,.0f} uses of the service in the {hours}, {usual:,.0f} to expect"
             yield Suspicion("use_before_offer", "exposures.shown_at", figures)
