@@ -2,11 +2,15 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from features.importers.hillstrom import import_hillstrom
+from features.importers.starbucks import import_starbucks
+from tests.checkerboard import write_checkerboard
 from tests.poison import POISONS, examine, make_shop, make_sound_shop, make_trial, tables_of, write_shop
 from tests.project import ROOT, folder_bytes, registered_champion, settings_of
 from training import tracking
@@ -85,6 +89,21 @@ def test_of_200_sound_shops_at_most_two_raise_an_alarm(tmp_path):
     assert len(found) <= MOST_FALSE_ALARMS * 200, found
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "import_trial, source", [(import_hillstrom, "hillstrom"), (import_starbucks, "starbucks_rewards")]
+)
+def test_public_trials_raise_no_alarm(public_data, tmp_path, import_trial, source):
+    import_trial(public_data / source, tmp_path)
+    assert examine(tmp_path, settings_of(ROOT, tmp_path)) == ()
+
+
+@pytest.mark.parametrize("services", ["ab", "abc"])
+def test_the_checkerboard_raises_no_alarm(tmp_path, services):
+    folder = write_checkerboard(tmp_path / "shop", services)
+    assert examine(folder, settings_of(ROOT, folder)) == ()
+
+
 def champion_bytes(home):
     link = home / "var" / "champion"
     return link.readlink(), read_champion(home / "var").name, folder_bytes(link), registered_champion(home)
@@ -109,7 +128,7 @@ def test_a_training_on_poison_says_so_and_the_champion_stays_as_it_is(trained, h
         assert named(poison, training.suspicions)
         run = tracking.find_run(home, training.run_id)
         assert f"{poison.warning}, {poison.where}" in run.tags["suspicions"]
-        page = training.report.read_text(encoding="utf-8")
+        page = unescape(training.report.read_text(encoding="utf-8"))
         assert f"<code>{poison.warning}</code>" in page and ADVICE[poison.warning][1] in page
     assert champion_bytes(home) == before
 

@@ -102,15 +102,14 @@ class _Outcome:
         return explained(self.y, self._cells(rows, position))
 
     def allowed(self, rows: Dataset, position: int, is_attribute: bool) -> float:
-        if self.repeated is None or not is_attribute:
-            return _IMPLAUSIBLE if self.repeated is None else max(_IMPLAUSIBLE, self._past(self.repeated))
-        past = self.repeated
-        if self.before is not None:
+        """The share of the variance that a column may explain."""
+        if self.repeated is None:
+            return _IMPLAUSIBLE
+        past = max(self.repeated, 0.0)
+        if is_attribute and self.before is not None:
             past = max(past, explained(self.before, self._cells(rows, position)))
-        return self._past(past)
-
-    def _past(self, share: float) -> float:
-        return max(share, 0) + _BEYOND_PAST + _STANDARD_ERRORS / np.sqrt(min(self.n, self.n_repeated))
+        by_past = past + _BEYOND_PAST + _STANDARD_ERRORS / float(np.sqrt(self.n_repeated))
+        return by_past if is_attribute else max(by_past, _IMPLAUSIBLE)
 
     def _cells(self, rows: Dataset, position: int) -> NDArray[np.intp]:
         cell = cells_of(rows.X[self.row, position], position in rows.categorical)

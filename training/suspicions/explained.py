@@ -66,6 +66,12 @@ def association(
     References
     ----------
     Bergsma (2013), A bias-correction for Cramér's V and Tschuprow's T.
+
+    Examples
+    --------
+    >>> a = np.tile([0, 1], 50)
+    >>> association(a, a, np.ones(100), 100), association(a, np.repeat([0, 1], 50), np.ones(100), 100)
+    (0.9949366763261821, 0.0)
     """
     table = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(table, (a, b), weight)
