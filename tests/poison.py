@@ -500,7 +500,7 @@ POISONS = (
     Poison(holdout_rows_lost, "propensity_level", "nothing"),
     Poison(unknown_service, "rows_quarantined", "exposures", "known_service"),
     Poison(empty_log, says="exposures must hold at least one row to learn from"),
-    Poison(one_row, says="rows to learn from and rows to hold out, found 0 and 1"),
+    Poison(one_row, says="rows to hold out, found 0 and 1|held-out exposures must be there, found none"),
     Poison(shown_twice, "duplicated_exposures", "exposures"),
     Poison(one_user_half_of_the_rows, "dominant_user", "user U"),
     Poison(shown_in_the_future, says="All [0-9,]+ rows break the contract"),
