@@ -1,8 +1,9 @@
 """A shop whose truth is known by construction: each service fits one half of the users and harms the other.
 
 A user to whom nothing is offered orders with probability 0.2. Offered a service that fits, they order if they
-use it, which is likely, and only then; offered one that does not fit, they use it with probability 0.1 and
-never order. One decision in ten shows a list of two, answered by its first service that fits.
+use it, which is likely, and only then; offered one that does not fit, they never order, but many use a: who
+is offered what is likeliest used gets a, whether it fits or not. One decision in ten shows a list of two,
+answered by its first service that fits.
 """
 
 import json
@@ -16,7 +17,7 @@ N_USERS = 900
 N_DECISIONS = 6  # of each user, 20 days apart: the last two are held out for the report, in part
 FITS = {"a": "left", "b": "right", "c": "left"}
 USES_FIT = {"a": 0.9, "b": 0.6, "c": 0.9}  # probability of a use by those whom the service fits
-USES_UNFIT = 0.1
+USES_UNFIT = {"a": 0.8, "b": 0.1, "c": 0.1}  # by those whom it does not fit
 EARNED = {"a": 30.0, "b": 30.0, "c": 60.0}  # margin of the order after a use that fits, currency units
 ORDERS_UNASKED, EARNED_UNASKED = 0.2, 10.0
 UNIT_COST = 1.0
@@ -40,7 +41,7 @@ def gain(service: str, side: str) -> float:
     unasked = ORDERS_UNASKED * EARNED_UNASKED
     if FITS[service] == side:
         return USES_FIT[service] * (EARNED[service] - UNIT_COST) - unasked
-    return -USES_UNFIT * UNIT_COST - unasked
+    return -USES_UNFIT[service] * UNIT_COST - unasked
 
 
 def write_checkerboard(folder: Path, services: str = "ab", seed: int = 0, whale: bool = True) -> Path:
@@ -114,7 +115,7 @@ def _answer(rng: np.random.Generator, slate: _Slate, side: str, number: int) -> 
     used_at, ordered_at = slate.at + pd.Timedelta(days=1), slate.at + pd.Timedelta(days=2)
     fitting = [service for service in slate.shown if FITS[service] == side]
     taken = (fitting or [*slate.shown, ""])[0]
-    chance = USES_FIT[taken] if fitting else USES_UNFIT if slate.shown else ORDERS_UNASKED
+    chance = USES_FIT[taken] if fitting else USES_UNFIT[taken] if slate.shown else ORDERS_UNASKED
     if rng.random() >= chance:
         return slate.user, {}, {}
     use = {"event_id": f"e{number}", "event": "used", "at": used_at, "service_id": taken} if taken else {}
@@ -142,7 +143,7 @@ def _write_truth(folder: Path, names: np.ndarray, side: np.ndarray, services: st
     for user_id, half in zip(names, side):
         for service in services:
             fits = FITS[service] == half
-            uptake = USES_FIT[service] if fits else USES_UNFIT
+            uptake = USES_FIT[service] if fits else USES_UNFIT[service]
             rows.append(
                 {
                     "user_id": user_id,

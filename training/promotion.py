@@ -1,5 +1,6 @@
-"""A trained run before the gate: valued against the champion and the best constant on rows kept from both."""
+"""A trained run before the gate: valued against its rivals on the exposures kept from it and the champion."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from training.champion import install_champion, read_champion
 from training.dataset import Dataset
 from training.evaluation.figures import PERKWISE
 from training.evaluation.policy_value import doubly_robust, match_weights
-from training.gate import Verdict, judge
+from training.gate import PairedGain, Verdict, judge
 from training.source import Source
 from training.split import Split
 from training.valuation import expected_margin, may_offer, policies
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 
 def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) -> Verdict:
     """Judge a run's bundle on exposures that were kept from it; where the gate says yes, it is the champion.
+
+    Ask as often as you like, as exposures come in: the gate's bounds hold at all looks.
 
     Parameters
     ----------
@@ -38,8 +41,11 @@ def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) 
         Where the champion is damaged or the data hold no exposures that were kept from both.
     """
     champion = read_bundle(read_champion(home / "var")) if (home / "var" / "champion").is_symlink() else None
+    if champion is not None and champion.hash == challenger.hash:
+        tracking.set_champion_alias(home, champion.hash)  # an earlier promotion may have ended before it
+        return Verdict(False, "keep: it is the champion already.", (), None)
     rows, gains = held_out_gains(challenger, champion, source, settings)
-    verdict = judge(gains, rows.user, settings.training.interval_level)
+    verdict = judge(gains, rows.user, settings.money.currency, settings.training.interval_level)
     if verdict.promote:
         install_champion(challenger.path, home / "var")
         tracking.set_champion_alias(home, challenger.hash)
@@ -48,11 +54,8 @@ def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) 
 
 def held_out_gains(
     challenger: Bundle, champion: Bundle | None, source: Source, settings: Settings
-) -> tuple[Dataset, dict[str, Floats]]:
-    """Exposures kept from both, and for each rival how much more the challenger is worth on them.
-
-    Gains are doubly robust values of the challenger less those of the rival, shape (n,), currency units.
-    """
+) -> tuple[Dataset, dict[str, PairedGain]]:
+    """Exposures kept from both, and for each rival how much more the challenger is worth on them."""
     facts = challenger.manifest["training"]
     _, rows = Split(**facts["split"]).apply(source.dataset, source.history.user_ids)
     if champion is not None:
@@ -62,11 +65,16 @@ def held_out_gains(
     may = may_offer(challenger, rows.X, rows.shown_at_us)
     ours = policies(challenger, estimates, may, settings)
     q = expected_margin(challenger.uplift_margin.predict_baseline(rows.X), estimates, challenger.catalog)
-    rivals = {"best_constant": ours["best_constant"]}
-    if champion is not None:
-        rivals["champion"] = _champion_policy(champion, challenger, source, rows, may, settings)
-    value = _doubly_robust(ours[PERKWISE], rows, q)
-    return rows, {name: value - _doubly_robust(policy, rows, q) for name, policy in rivals.items()}
+    rivals = (
+        {}
+        if champion is None
+        else {"champion": _champion_policy(champion, challenger, source, rows, may, settings)}
+    )
+    rivals |= {name: ours[name] for name in ("best_constant", "response")}
+    return rows, {
+        name: _paired_gain(ours[PERKWISE], policy, rows, q, facts["margin_cap"])
+        for name, policy in rivals.items()
+    }
 
 
 def _champion_policy(
@@ -91,6 +99,27 @@ def _champion_policy(
     return policy
 
 
-def _doubly_robust(policy: Floats, rows: Dataset, q: Floats) -> Floats:
-    weights = match_weights(policy, rows.service, rows.slate_propensity)
-    return doubly_robust(policy, weights, rows.net_margin(), rows.service, q)
+def _paired_gain(ours: Floats, theirs: Floats, rows: Dataset, q: Floats, margin_cap: float) -> PairedGain:
+    """The gain on each row; it is linear in what the row earned, so its ends are those of the margin."""
+    ours_weight, their_weight = (
+        match_weights(policy, rows.service, rows.slate_propensity) for policy in (ours, theirs)
+    )
+
+    def gain(net_margin: Floats) -> Floats:
+        return doubly_robust(ours, ours_weight, net_margin, rows.service, q) - doubly_robust(
+            theirs, their_weight, net_margin, rows.service, q
+        )
+
+    found = gain(rows.net_margin())
+    worst_margin = min(0.0, float(rows.margin.min()))
+    ends = [
+        gain(replace(rows, uptake=np.full(len(rows), used), margin=np.full(len(rows), margin)).net_margin())
+        for used, margin in ((1.0, worst_margin), (0.0, margin_cap))
+    ]
+    return PairedGain(
+        gain=found,
+        ours=ours_weight > their_weight,
+        theirs=their_weight > ours_weight,
+        least=float(np.min([found, *ends])),
+        most=float(np.max([found, *ends])),
+    )

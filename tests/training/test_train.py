@@ -93,7 +93,7 @@ def test_the_bundle_keeps_what_the_training_rows_say_of_the_baselines(first_bund
     truth = [0.0, *((gain(service, "left") + gain(service, "right")) / 2 for service in "ab")]
     assert baselines["constant_values"] == pytest.approx(truth, abs=2)
     assert baselines["constant_values"][0] == 0
-    used = [(USES_FIT[service] + USES_UNFIT) / 2 for service in "ab"]
+    used = [(USES_FIT[service] + USES_UNFIT[service]) / 2 for service in "ab"]
     assert baselines["popularity"] == pytest.approx(used, abs=0.05)
     assert [service.unit_cost for service in first_bundle.catalog.services] == [UNIT_COST] * 2
 

@@ -25,7 +25,7 @@ UNASKED = 2.0  # margin of a user to whom nothing is offered
 BEST = (gain("a", "left") + gain("b", "right")) / 2  # what the oracle gains over nothing
 GAINS = {
     "perkwise": BEST,
-    "response": BEST,  # here whom a service fits also uses it
+    "response": (gain("a", "left") + gain("a", "right")) / 2,  # it is used by those whom it does not fit
     "best_constant": (gain("a", "left") + gain("a", "right")) / 2,
     "popularity": (gain("a", "left") + gain("a", "right")) / 2,
     "random": sum(gain(service, side) for service in "ab" for side in ("left", "right")) / 4,
