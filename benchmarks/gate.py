@@ -156,7 +156,7 @@ def main() -> None:
 
 def _error_table(wrong: list[Errors]) -> str:
     lines = [
-        "| no gain over the champion | worlds | promoted | low wrong | high wrong | covered | one-look intervals |",
+        "| no gain | worlds | promoted | low wrong | high wrong | covered | by one-look intervals |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in wrong:
