@@ -27,6 +27,7 @@ from offers.types import Progress as ProgressCallback
 
 if TYPE_CHECKING:
     from training.evaluation.figures import Evaluation
+    from training.gate import Verdict
     from training.train import Training
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -186,6 +187,32 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
         said = f"Alert    {finding.name}: {finding.text}"
         yield without_uplift(said) if evaluation.refusal else said
     yield f"Report   {file}"
+
+
+def verdict_lines(verdict: "Verdict", settings: Settings) -> Iterator[Any]:
+    """What the gate compared, on a terminal; nothing where there was nothing to compare."""
+    from training.evaluation.wording import POLICY_NAMES
+
+    if not verdict.comparisons:
+        return
+    rows = [
+        [
+            POLICY_NAMES[one.rival],
+            f"{one.value:.3g}",
+            "" if one.low is None else f"{one.low:.3g}",
+            "" if one.high is None else f"{one.high:.3g}",
+            f"{one.n_differ / one.n:.0%}",
+            "no end" if one.n_more is None else f"{one.n_more:,}",
+        ]
+        for one in verdict.comparisons
+    ]
+    unit, level = settings.money.currency, settings.training.interval_level
+    n = verdict.comparisons[0].n
+    yield table_of(
+        f"{unit} an exposure, of {n:,} held out; {level:.0%} bounds that hold at every look",
+        ["gain over", unit, "at least", "at most", "differ on", "missing"],
+        rows,
+    )
 
 
 def option_json(command: Callable) -> Callable:
@@ -445,7 +472,10 @@ def evaluate(data: Path, bundle: str | None, file: Path | None, seed: int, as_js
 @click.option("--data", type=click.Path(path_type=Path), help="Else the folder that the run was trained on.")
 @option_json
 def promote(run: str, data: Path | None, as_json: bool) -> None:
-    """Let the gate judge a run; where it beats champion and best constant, it is served from now on.
+    """Let the gate judge a run; where it beats all its rivals, it is served from now on.
+
+    The rivals are the champion, the best single offer for everybody, and the offer likeliest to be used. Ask
+    as often as exposures come in: the bounds of this run hold at every look. Each further run has its own.
 
     Example: perkwise promote first
     """
@@ -465,9 +495,12 @@ def promote(run: str, data: Path | None, as_json: bool) -> None:
         "promoted": verdict.promote,
         "reason": verdict.reason,
         "bundle": tracked.bundle.name,
+        "n_more": verdict.n_more,
+        "level": settings.training.interval_level,
+        "unit": settings.money.currency,
         "comparisons": [asdict(one) for one in verdict.comparisons],
     }
-    say(as_json, answer, verdict.reason)
+    say(as_json, answer, *verdict_lines(verdict, settings), verdict.reason)
 
 
 @main.command()

@@ -46,7 +46,7 @@ class Log:
 
     gains: dict[str, PairedGain]
     ends: dict[str, tuple[Floats, Floats]]  # between which each exposure's gain was bound to lie
-    user: Ints
+    user: Ints  # numbered in the order in which they come first
     day: Ints  # from 0
     truth: dict[str, float]  # mean gain an exposure
     mean_margin: float  # of an exposure, where nothing is shown
@@ -135,11 +135,16 @@ def simulate(shop: Shop, rng: np.random.Generator) -> Log:
     return Log(
         gains={name: gain for name, (gain, _) in paired.items()},
         ends={name: ends for name, (_, ends) in paired.items()},
-        user=user,
+        user=_by_appearance(user),
         day=np.arange(n) // shop.n_a_day,
         truth={name: worth["challenger"] - worth[name] for name in policies},
         mean_margin=mean_margin,
     )
+
+
+def _by_appearance(user: Ints) -> Ints:
+    _, first, number = np.unique(user, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number]
 
 
 def _shown(shop: Shop, customers: _Customers, rng: np.random.Generator) -> dict[str, Ints]:

@@ -141,7 +141,7 @@ def _compare(rival: str, gain: PairedGain, users: NDArray[np.intp], unit: str, e
     if n_differ == 0:
         finding = f"it decides like {name} on all {n:,} held-out exposures"
         return Comparison(rival, value, None, None, n, n_differ, None, finding)
-    seen = min(len(np.unique(users[shown])) for shown in (gain.ours, gain.theirs))
+    seen = min(np.count_nonzero(np.bincount(users[shown])) for shown in (gain.ours, gain.theirs))
     if seen < MIN_USERS:
         n_more = -(-n * (MIN_USERS - seen) // seen) if seen else None
         finding = (

@@ -80,8 +80,8 @@ def test_a_challenger_that_decides_like_a_rival_on_nearly_all_exposures_needs_mo
     assert verdict.n_more == 2000  # 10 users of 30 in 1,000 exposures
     assert verdict.reason == (
         "keep: it decides like the champion on 980 of 1,000 held-out exposures, and on the others a choice "
-        "of one of the two was shown to 10 users only; at least 30 are needed; about 2,000 more exposures are "
-        "needed to tell."
+        "of one of the two was shown to 10 users only; at least 30 are needed; "
+        "about 2,000 more exposures are needed to tell."
     )
 
 
