@@ -1,8 +1,10 @@
 """Every command of the command line, in the order in which the stages run."""
 
 import gzip
+import hashlib
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -30,7 +32,6 @@ from tests.project import (
     said,
 )
 from training.champion import install_champion
-from training.tracking import set_champion_alias
 
 STAGES = [
     "world",
@@ -284,27 +285,74 @@ def test_the_report_is_one_page_that_loads_nothing(evaluated):
 
 def test_promote_asks_the_gate_and_installs_the_champion(trained, promoted):
     home, found = promoted
-    assert set(found) == {"promoted", "reason", "bundle", "comparisons"}
+    assert set(found) == {"promoted", "reason", "bundle", "n_more", "level", "unit", "comparisons"}
     assert (found["promoted"], found["bundle"]) == (True, trained.first["bundle"])
+    assert (found["n_more"], found["level"], found["unit"]) == (0, 0.95, "EUR")
     assert found["reason"].startswith("promote: it gains ")
-    assert [one["rival"] for one in found["comparisons"]] == ["best_constant"]
+    assert [one["rival"] for one in found["comparisons"]] == ["best_constant", "response"]
+    for one in found["comparisons"]:
+        assert 0 < one["low"] < one["value"] < one["high"] and one["n_more"] == 0
+        assert (one["n"], 2 * one["n_differ"]) == (N_TEST, N_TEST)
     assert folder_bytes(home / "var" / "champion") == folder_bytes(Path(trained.first["path"]))
     assert registered_champion(home) == found["bundle"]
 
 
-def test_rollback_brings_the_earlier_champion_back(trained, promoted, tmp_path):
-    home = copy_project(promoted[0], tmp_path / "home")
+def test_promote_shows_a_person_each_comparison_and_one_sentence(trained, home):
     install_champion(trained.second.bundle, home / "var")
-    set_champion_alias(home, trained.second.bundle.name)
-    first = trained.first["bundle"]
+    told = said(run(home, "promote", "first"))
+    assert told.startswith(
+        f"EUR an exposure, of {N_TEST:,} held out; 95% bounds that hold at every look "
+        "gain over EUR at least at most differ on missing "
+    )
+    assert "Current champion 0 0% no end Best single offer " in told and "Likeliest to be used" in told
+    assert told.endswith(f" 0 keep: it decides like the champion on all {N_TEST:,} held-out exposures.")
+    again = run(home, "promote", "second", "--data", home / "var" / "wider")
+    assert said(again) == "keep: it is the champion already."
+
+
+def test_rollback_brings_the_earlier_champion_back_to_the_byte(trained, promoted, tmp_path):
+    home = copy_project(promoted[0], tmp_path / "home")
+    first, before = trained.first["bundle"], hashes(home / "var" / "champion")
+    found = answer(run(home, "promote", "second", "--json"))
+    assert [one["rival"] for one in found["comparisons"]] == ["champion", "best_constant", "response"]
+    assert found["promoted"]
+    assert hashes(home / "var" / "champion") != before
+    assert registered_champion(home) == trained.second.bundle.name
     assert answer(run(home, "rollback", "--json")) == {
         "bundle": first,
         "path": str(home / "var" / "bundles" / first),
     }
-    assert folder_bytes(home / "var" / "champion") == folder_bytes(Path(trained.first["path"]))
+    assert hashes(home / "var" / "champion") == before
     assert registered_champion(home) == first
     install_champion(trained.second.bundle, home / "var")
     assert said(run(home, "rollback")) == f"The champion is {first} again."
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in folder_bytes(folder).items()}
+
+
+@pytest.mark.slow
+def test_a_kill_amid_promote_or_rollback_leaves_one_whole_champion(trained, promoted, tmp_path):
+    home = copy_project(promoted[0], tmp_path / "home")
+    whole = [hashes(Path(trained.first["path"])), hashes(trained.second.bundle)]
+    environment = {**os.environ, "PERKWISE_HOME": str(home)}
+    draw, killed = random.Random(3), 0
+    for arguments in (["promote", "second"], ["rollback"]) * 6:
+        command = subprocess.Popen([sys.executable, "-m", "perkwise", *arguments], cwd=ROOT, env=environment)
+        try:
+            command.wait(timeout=draw.uniform(0, 8 if arguments[0] == "promote" else 3))
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.wait()
+            killed += 1
+        assert hashes(home / "var" / "champion") in whole
+    assert killed > 0
+    run(home, "promote", "second")  # whatever was cut short is finished by the next
+    assert hashes(home / "var" / "champion") == whole[1]
+    assert registered_champion(home) == trained.second.bundle.name
+    assert answer(run(home, "rollback", "--json"))["bundle"] == trained.first["bundle"]
+    assert hashes(home / "var" / "champion") == whole[0]
 
 
 def test_score_decides_for_every_user_within_the_budget(trained, home):

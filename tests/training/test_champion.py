@@ -1,14 +1,18 @@
 """The champion changes by one step: whoever looks, whenever, finds the old one or the new one, whole."""
 
 import os
+import random
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.project import ROOT, folder_bytes
 from training.bundle_files import BundleError, check_seal, seal
 from training.champion import install_champion, read_champion, rollback_champion
 
@@ -175,3 +179,49 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_champion(tmp_path, bundles
     assert seen[0] == old
     assert set(seen) == {old, new}
     assert seen == sorted(seen, key=[old, new].index)
+
+
+CHANGE_FOR_EVER = """
+import sys
+from pathlib import Path
+from training.bundle_files import seal
+from training.champion import install_champion, rollback_champion
+
+var, runs = Path(sys.argv[1]), Path(sys.argv[2])
+def fill(folder):
+    for part in range(5):
+        (folder / f"part-{part}.txt").write_text(f"{number} {part} " * 20_000)
+    return {}
+print("ready", flush=True)
+for number in range(int(sys.argv[3]), 1_000_000):
+    install_champion(seal(runs, fill), var)
+    install_champion(seal(runs, lambda folder: (folder / "model.txt").write_text(str(number)) and {}), var)
+    rollback_champion(var)
+"""
+
+
+def test_kills_at_random_moments_leave_one_whole_champion_that_can_be_changed(tmp_path, bundles):
+    """Of a process that installs and rolls back without end; in the middle of writes too."""
+    var, draw = tmp_path / "var", random.Random(5)
+    install_champion(bundles[0], var)
+    champions = set()
+    for kill in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHANGE_FOR_EVER, var, tmp_path / "made", str(1000 * kill)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(draw.uniform(0.005, 0.3))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        check_seal(read_champion(var))
+        champions.add(read_champion(var).name)
+        before = folder_bytes(read_champion(var))
+        install_champion(bundles[1 + kill % 2], var)
+        assert served(var) == ("second", "third")[kill % 2]
+        rollback_champion(var)
+        assert folder_bytes(read_champion(var)) == before
+    assert len(champions) > 3

@@ -28,24 +28,39 @@ def wider(trained, second_bundle):
 
 
 def interval_of(gain, rows):
-    (comparison,) = judge({"rival": gain}, rows.user).comparisons
+    (comparison,) = judge({"rival": gain}, rows.user, "EUR").comparisons
     return comparison.low, comparison.high
 
 
-def test_without_a_champion_the_best_constant_is_the_rival(first_bundle, shop_source, shop_settings):
+def test_without_a_champion_the_baselines_are_the_rivals(first_bundle, shop_source, shop_settings):
     rows, gains = held_out_gains(first_bundle, None, shop_source, shop_settings)
-    assert set(gains) == {"best_constant"}
+    assert list(gains) == ["best_constant", "response"]
     assert len(rows) == N_TEST
     assert rows.shown_at_us.min() >= first_bundle.manifest["training"]["split"]["test_from_us"]
-    low, high = interval_of(gains["best_constant"], rows)
-    assert 0 < low < (gain("b", "right") - gain("a", "right")) / 2 < high
+    for one in gains.values():  # both offer a to everybody
+        low, high = interval_of(one, rows)
+        assert 0 < low < (gain("b", "right") - gain("a", "right")) / 2 < high
+
+
+def test_the_ends_are_what_a_row_might_have_shown_had_it_earned_nothing_or_the_cap(
+    first_bundle, shop_source, shop_settings
+):
+    rows, gains = held_out_gains(first_bundle, None, shop_source, shop_settings)
+    one = gains["best_constant"]
+    cap = first_bundle.manifest["training"]["margin_cap"]
+    assert one.gain[one.ours].max() <= one.most and one.gain[one.theirs].min() >= one.least
+    # a list of one has the propensity 0.3; the model expects between 0 and the cap of it
+    assert 0.5 * cap / 0.3 < one.most < 1.5 * cap / 0.3
+    assert 0.5 * cap / 0.3 < -one.least < 1.5 * cap / 0.3
+    assert set(rows.service[one.ours]) == {1} and set(rows.service[one.theirs]) == {0}
+    assert 0.45 < one.differs.mean() < 0.55  # on the right half
 
 
 def test_a_champion_of_the_very_same_models_leaves_no_gain_on_any_row(
     first_bundle, shop_source, shop_settings
 ):
     _, gains = held_out_gains(first_bundle, first_bundle, shop_source, shop_settings)
-    assert not gains["champion"].any()
+    assert not gains["champion"].differs.any()
 
 
 def test_a_champion_of_fewer_services_is_valued_by_what_it_would_show(
@@ -59,10 +74,9 @@ def test_a_champion_of_fewer_services_is_valued_by_what_it_would_show(
 def test_a_champion_of_further_services_chooses_from_those_that_are_left(
     first_bundle, second_bundle, shop_source, shop_settings
 ):
-    rows, gains = held_out_gains(first_bundle, second_bundle, shop_source, shop_settings)
-    assert np.isfinite(gains["champion"]).all()
-    low, high = interval_of(gains["champion"], rows)
-    assert low <= 0 <= high  # without c both offer a and b to those whom they fit
+    _, gains = held_out_gains(first_bundle, second_bundle, shop_source, shop_settings)
+    assert np.isfinite(gains["champion"].gain).all()
+    assert not gains["champion"].differs.any()  # without c both offer a and b to those whom they fit
 
 
 def test_what_the_gate_accepts_is_served_and_registered(home, shop_source, shop_settings):
@@ -78,9 +92,20 @@ def test_what_the_gate_refuses_changes_nothing(trained, home, first_bundle, shop
     install_champion(trained.second.bundle, home / "var")
     before = folder_bytes(home / "var" / "champion")
     verdict = promote(first_bundle, shop_source, home, shop_settings)
-    assert not verdict.promote and verdict.reason.startswith("keep: it gains ")
+    assert not verdict.promote
+    assert verdict.reason == "keep: it decides like the champion on all 1,620 held-out exposures."
     assert folder_bytes(home / "var" / "champion") == before
     assert registered_champion(home) is None
+
+
+def test_a_promotion_that_ended_before_the_alias_is_finished_by_the_next(
+    home, first_bundle, shop_source, shop_settings
+):
+    install_champion(first_bundle.path, home / "var")
+    assert registered_champion(home) is None
+    verdict = promote(first_bundle, shop_source, home, shop_settings)
+    assert (verdict.promote, verdict.reason) == (False, "keep: it is the champion already.")
+    assert registered_champion(home) == first_bundle.hash
 
 
 def test_a_damaged_champion_keeps_the_gate_closed(trained, home, first_bundle, shop_source, shop_settings):
