@@ -40,6 +40,7 @@ def test_a_log_grows_by_the_same_number_each_day_and_customers_come_back():
     assert np.bincount(log.user).max() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_it_runs_as_a_program(as_json):
     command = [sys.executable, "-m", "benchmarks.gate", "--worlds", "1", "--powered", "1"]
