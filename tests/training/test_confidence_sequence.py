@@ -86,3 +86,24 @@ def test_the_mean_of_chance_alone_is_below_the_low_at_some_look_no_more_often_th
         spreads = [Spread(total / n, n, float(n), 1.0, -4.0, 4.0) for total, n in zip(sums, looks)]
         failed += any(spread.low(0.05) > 0 for spread in spreads)
     assert 1 <= failed <= 50
+
+
+def test_customers_who_come_back_with_gains_of_their_own_do_not_break_the_bounds():
+    """A hundred exposures a day, of 400 customers: their mean is uncertain by who they are."""
+    failed = {"by user": 0, "by exposure": 0}
+    for world in range(200):
+        rng = np.random.default_rng([6, world])
+        users = rng.integers(0, 400, 30 * 100)
+        values = rng.normal(size=400)[users] + rng.normal(size=len(users))
+        failed["by user"] += any_low_above_zero(values, users)
+        failed["by exposure"] += any_low_above_zero(values, np.arange(len(users)))
+    assert failed["by user"] <= 10  # 5 % of 200
+    assert failed["by exposure"] > 10
+
+
+def any_low_above_zero(values, users):
+    for n in range(100, len(values) + 1, 100):
+        numbered = np.unique(users[:n], return_inverse=True)[1]
+        if Spread.of(values[:n], numbered, -6, 6).low(0.05) > 0:
+            return True
+    return False
