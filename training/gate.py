@@ -141,12 +141,14 @@ def _compare(rival: str, gain: PairedGain, users: NDArray[np.intp], unit: str, e
     if n_differ == 0:
         finding = f"it decides like {name} on all {n:,} held-out exposures"
         return Comparison(rival, value, None, None, n, n_differ, None, finding)
-    seen = min(np.count_nonzero(np.bincount(users[shown])) for shown in (gain.ours, gain.theirs))
+    seen = min(int(np.count_nonzero(np.bincount(users[shown]))) for shown in (gain.ours, gain.theirs))
     if seen < MIN_USERS:
         n_more = -(-n * (MIN_USERS - seen) // seen) if seen else None
+        rarely = f"decides like {name} on all but {n_differ:,} of {n:,}"
         finding = (
-            f"it decides like {name} on {n - n_differ:,} of {n:,} held-out exposures, and on the others a "
-            f"choice of one of the two was shown to {seen} users only; at least {MIN_USERS} are needed"
+            f"it {rarely if 10 * n_differ < n else f'differs from {name} on {n_differ:,} of {n:,}'} held-out "
+            f"exposures, where a choice of one of the two was shown to {seen} users only; "
+            f"at least {MIN_USERS} are needed"
         )
         return Comparison(rival, value, None, None, n, n_differ, n_more, finding)
     spread = Spread.of(gain.gain, users, gain.least, gain.most)
