@@ -1,6 +1,7 @@
 """The gate before real bundles: a challenger is served where rows kept from both say that it is better."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,25 @@ def test_a_champion_of_further_services_chooses_from_those_that_are_left(
     _, gains = held_out_gains(first_bundle, second_bundle, shop_source, shop_settings)
     assert np.isfinite(gains["champion"].gain).all()
     assert not gains["champion"].differs.any()  # without c both offer a and b to those whom they fit
+
+
+def test_the_gate_may_be_asked_while_exposures_come_in(first_bundle, shop_source, shop_settings):
+    rows, gains = held_out_gains(first_bundle, None, shop_source, shop_settings)
+    assert (np.diff(rows.shown_at_us) >= 0).all()
+
+    def after(n):
+        so_far = {
+            rival: replace(one, gain=one.gain[:n], ours=one.ours[:n], theirs=one.theirs[:n])
+            for rival, one in gains.items()
+        }
+        return judge(so_far, rows.user[:n], "EUR")
+
+    early = after(100)  # half of them are of the right half, and three in ten of those were shown one service
+    assert early.reason.startswith(
+        "keep: it differs from the best single offer on 50 of 100 held-out exposures"
+    )
+    assert 50 <= early.n_more <= 250
+    assert after(N_TEST).promote
 
 
 def test_what_the_gate_accepts_is_served_and_registered(home, shop_source, shop_settings):
