@@ -38,7 +38,7 @@ class World:
     """What became of one challenger."""
 
     promoted_after: int | None  # exposures
-    low_failed: bool  # on any day
+    low_failed: bool  # against the champion, on any day
     high_failed: bool
     once_promoted: bool  # on any day, by the interval that is valid for one look
 
@@ -76,10 +76,10 @@ def follow(shop: Shop, seed: int, number: int, to_the_end: bool = True) -> World
         verdict = judge(gains, users, "EUR", LEVEL)
         if verdict.promote and promoted_after is None:
             promoted_after = len(users)
-        for one in verdict.comparisons:
-            if one.low is not None and one.high is not None:
-                low_failed |= one.low > log.truth[one.rival]
-                high_failed |= one.high < log.truth[one.rival]
+        (of_champion,) = (one for one in verdict.comparisons if one.rival == "champion")
+        if of_champion.low is not None and of_champion.high is not None:
+            low_failed |= of_champion.low > log.truth["champion"]
+            high_failed |= of_champion.high < log.truth["champion"]
         gain = gains["champion"]
         spread = Spread.of(gain.gain, users, gain.least, gain.most)
         once_promoted |= spread.mean * spread.n > 1.96 * math.sqrt(spread.variance)
