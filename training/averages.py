@@ -1,4 +1,4 @@
-"""Each service's average uplift, shrunk toward the mean of all: the less it was shown, the more."""
+"""Each service's average uplift, shrunk toward what services like it add: the less it was shown, the more."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 _POOLED_ROWS = 200  # the pooled residual variance counts as this many rows of each service
 _WEIGHT_CAP_QUANTILE = 0.99
 _LEAST_SPREAD = 0.05  # least variance between services, in units of their median squared error
+_ATTRIBUTE_SHARES = (0.0, 0.5, 0.9)  # of the variance between services, that their attributes may explain
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,31 @@ class Averages:
     se: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class ListRows:
+    """What rows of lists say of one service each, its companions' effects taken off; shapes (m,)."""
+
+    residual: NDArray[np.float64]
+    service: NDArray[np.intp]
+    propensity: NDArray[np.float64]  # that the service stood where it did
+    precision: NDArray[np.float64]  # of the residual, as against that of a service offered alone
+
+
 def average_uplift(
-    residual: NDArray[np.float64], service: NDArray[np.intp], propensity: NDArray[np.float64]
+    residual: NDArray[np.float64],
+    service: NDArray[np.intp],
+    propensity: NDArray[np.float64],
+    attributes: NDArray[np.float64] | None = None,
+    lists: ListRows | None = None,
 ) -> Averages:
     """Average uplift of each service by empirical Bayes.
 
-    Each service's mean residual, weighted by 1 / propensity (capped), less that of the holdout; then shrunk
-    toward the mean of all services by the normal-normal model, with the variance between services after
-    Paule and Mandel (1982). The variance of residuals is pooled over services: a service shown five times
-    without a purchase would otherwise look infinitely certain. With one or two services nothing is shrunk.
+    Each service's mean residual, weighted by 1 / propensity (capped), less that of the holdout; what lists
+    say of it joins in by its precision. Then all are shrunk by a normal model in which services differ by
+    their attributes and beyond; the variance between services is after Paule and Mandel (1982), the share of
+    it that attributes explain is the likeliest of none, a half and nine tenths. The variance of residuals is
+    pooled over services: a service shown five times without a purchase would otherwise look infinitely
+    certain. With one or two services nothing is shrunk.
 
     Parameters
     ----------
@@ -37,11 +54,14 @@ def average_uplift(
         −1 where nothing was shown.
     propensity : ndarray of shape (n, n_services + 1)
         Nothing first.
+    attributes : ndarray of shape (n_services, k), optional
+        Numbers on one scale; services alike in them are alike.
 
     Returns
     -------
     Averages
-        A service without rows gets the mean of all, and the standard error that comes with it.
+        A service without rows gets what its attributes, or else the mean of all, say, and the standard error
+        that comes with it.
     """
     shown = service >= 0
     holdout = _weighted_mean(residual[~shown], 1 / propensity[~shown, 0], float(np.var(residual[~shown])))
@@ -54,7 +74,9 @@ def average_uplift(
             mean[j], variance[j] = _weighted_mean(
                 residual[rows], 1 / propensity[rows, j + 1], pooled_variance
             )
-    uplift, variance = _shrink(mean - holdout[0], variance)
+    if lists is not None:
+        mean, variance = _join(mean, variance, lists, pooled_variance)
+    uplift, variance = _shrink(mean - holdout[0], variance, attributes)
     return Averages(uplift, np.sqrt(variance + holdout[1]))
 
 
@@ -69,24 +91,81 @@ def _weighted_mean(
     return float(mean), float(max(variance * (weight**2).sum() / weight.sum() ** 2, np.finfo(float).tiny))
 
 
+def _join(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], lists: ListRows, pooled_variance: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The means with those of the lists, each by its precision."""
+    mean, variance = mean.copy(), variance.copy()
+    for j in np.unique(lists.service):
+        rows = lists.service == j
+        weight = lists.precision[rows] / lists.propensity[rows]
+        other, other_variance = _weighted_mean(lists.residual[rows], weight, pooled_variance)
+        other_variance /= float(np.average(lists.precision[rows], weights=weight))
+        if np.isnan(mean[j]):
+            mean[j], variance[j] = other, other_variance
+        else:
+            share = variance[j] / (variance[j] + other_variance)
+            mean[j], variance[j] = mean[j] + share * (other - mean[j]), variance[j] * (1 - share)
+    return mean, variance
+
+
 def _shrink(
-    mean: NDArray[np.float64], variance: NDArray[np.float64]
+    mean: NDArray[np.float64], variance: NDArray[np.float64], attributes: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Posterior mean and variance of each service; NaN means are services never shown."""
     seen = np.isfinite(mean)
     own, own_variance = mean[seen], variance[seen]
     if len(own) <= 2:
-        spread, trust = float(own.var() + own_variance.mean()), np.ones(len(own))
-    else:
-        spread = _variance_between(own, own_variance)
-        trust = spread / (spread + own_variance)
-    weight = 1 / (spread + own_variance)
-    centre, centre_variance = float(np.average(own, weights=weight)), float(1 / weight.sum())
-    posterior = np.full(len(mean), centre)
-    posterior[seen] += trust * (own - centre)
-    posterior_variance = np.full(len(mean), spread + centre_variance)
-    posterior_variance[seen] = own_variance * trust + (1 - trust) ** 2 * centre_variance
-    return posterior, posterior_variance
+        return _shrink_to(mean, variance, float(own.var() + own_variance.mean()), None, trust=True)
+    spread = _variance_between(own, own_variance)
+    if attributes is None or not attributes.any():
+        return _shrink_to(mean, variance, spread, None)
+    alike = attributes @ attributes.T / max(float((attributes**2).sum(axis=1).mean()), np.finfo(float).tiny)
+    fits = []
+    for share in _ATTRIBUTE_SHARES:
+        prior = spread * (share * alike + (1 - share) * np.eye(len(mean)))
+        fits.append((_likelihood(own, own_variance, prior[np.ix_(seen, seen)]), prior))
+    return _shrink_to(mean, variance, spread, max(fits, key=lambda fit: fit[0])[1])
+
+
+def _shrink_to(
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    spread: float,
+    prior: NDArray[np.float64] | None,
+    trust: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Posterior under a prior covariance around a common mean of its own; with `trust` means stay as found."""
+    prior = spread * np.eye(len(mean)) if prior is None else prior
+    seen = np.isfinite(mean)
+    own, noise = mean[seen], np.diag(variance[seen])
+    inverse = np.linalg.inv(prior[np.ix_(seen, seen)] + noise)
+    ones = np.ones(len(own))
+    centre_variance = 1 / float(ones @ inverse @ ones)
+    centre = centre_variance * float(ones @ inverse @ own)
+    across = prior[:, seen] @ inverse
+    posterior = centre + across @ (own - centre)
+    leftover = 1 - across.sum(axis=1)
+    posterior_variance = (
+        np.diag(prior) - np.einsum("ij,ji->i", across, prior[seen]) + leftover**2 * centre_variance
+    )
+    if trust:
+        posterior[seen], posterior_variance[seen] = own, variance[seen]
+    return posterior, np.maximum(posterior_variance, np.finfo(float).tiny)
+
+
+def _likelihood(
+    own: NDArray[np.float64], own_variance: NDArray[np.float64], prior: NDArray[np.float64]
+) -> float:
+    """Restricted log-likelihood of the means under this prior covariance, the common mean being unknown."""
+    covariance = prior + np.diag(own_variance)
+    inverse = np.linalg.inv(covariance)
+    ones = np.ones(len(own))
+    information = float(ones @ inverse @ ones)
+    centre = float(ones @ inverse @ own) / information
+    departure = own - centre
+    log_det = float(np.linalg.slogdet(covariance)[1])
+    return -0.5 * (log_det + np.log(information) + float(departure @ inverse @ departure))
 
 
 def _variance_between(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> float:

@@ -173,9 +173,67 @@ def cross_fit(
         With zero rounds (and zero predictions) where no round lowers the held-out loss of the start, where
         labels do not vary, or where rows are too few to grow a leaf.
     """
-    nothing_learned = CrossFit(Ensemble(), (), np.zeros(len(y)))
-    if len(y) < 2 * N_FOLDS or np.ptp(y) == 0 or np.bincount(fold, minlength=N_FOLDS).min() == 0:
-        return nothing_learned
+    if not _can_grow(y, fold):
+        return CrossFit(Ensemble(), (), np.zeros(len(y)))
+    stopping = [lgb.early_stopping(settings.patience, verbose=False)]
+    losses, grown = _lockstep(data, y, fold, start, objective, settings, seed, n_jobs, weight, stopping)
+    if losses[1:].min() >= losses[0]:
+        return CrossFit(Ensemble(), (), np.zeros(len(y)))
+    return _cut(grown, grown.best_iteration, data, fold, n_jobs)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Models of some rows, grown to the last round, before it is known how many rounds to keep."""
+
+    data: Binned
+    fold: NDArray[np.intp]
+    losses: NDArray[np.float64]  # (rounds + 1,) held-out loss before the first round and after each
+    grown: lgb.CVBooster
+
+    def cut(self, n_rounds: int, n_jobs: int) -> CrossFit:
+        """The same models after so many rounds, at least 1."""
+        return _cut(self.grown, n_rounds, self.data, self.fold, n_jobs)
+
+
+def grow(
+    data: Binned,
+    y: NDArray[np.float64],
+    fold: NDArray[np.intp],
+    settings: LearnerSettings,
+    seed: int,
+    n_jobs: int,
+    weight: NDArray[np.float64],
+) -> Growth | None:
+    """Boost a regression from 0 through all rounds, for whoever chooses the round of many models together.
+
+    Each of many small models, stopped at its own best held-out loss, would keep the luck of its fold. None
+    where labels do not vary or rows are too few. Parameters as in `cross_fit`.
+    """
+    if not _can_grow(y, fold):
+        return None
+    start = np.zeros(len(y))
+    losses, grown = _lockstep(data, y, fold, start, "regression", settings, seed, n_jobs, weight, [])
+    return Growth(data, fold, losses, grown)
+
+
+def _can_grow(y: NDArray[np.float64], fold: NDArray[np.intp]) -> bool:
+    return len(y) >= 2 * N_FOLDS and np.ptp(y) > 0 and np.bincount(fold, minlength=N_FOLDS).min() > 0
+
+
+def _lockstep(
+    data: Binned,
+    y: NDArray[np.float64],
+    fold: NDArray[np.intp],
+    start: NDArray[np.float64],
+    objective: Objective,
+    settings: LearnerSettings,
+    seed: int,
+    n_jobs: int,
+    weight: NDArray[np.float64] | None,
+    callbacks: list[Any],
+) -> tuple[NDArray[np.float64], lgb.CVBooster]:
+    """Held-out losses from round 0 on, and one model a fold."""
     dataset = data.dataset
     dataset.construct()
     dataset.set_label(y)
@@ -186,16 +244,16 @@ def cross_fit(
         dataset,
         num_boost_round=settings.max_rounds,
         folds=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(N_FOLDS)],
-        callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+        callbacks=callbacks,
         return_cvbooster=True,
     )
     losses = next(values for name, values in result.items() if name.endswith("-mean"))
-    if min(losses) >= _held_out_loss(objective, y, start, weight, fold):
-        return nothing_learned
-    grown = result["cvbooster"]
-    boosters = tuple(
-        lgb.Booster(model_str=_text(booster, grown.best_iteration)) for booster in grown.boosters
-    )
+    before = _held_out_loss(objective, y, start, weight, fold)
+    return np.array([before, *losses]), result["cvbooster"]
+
+
+def _cut(grown: lgb.CVBooster, n_rounds: int, data: Binned, fold: NDArray[np.intp], n_jobs: int) -> CrossFit:
+    boosters = tuple(lgb.Booster(model_str=_text(booster, n_rounds)) for booster in grown.boosters)
     return CrossFit(Ensemble.of(boosters), boosters, _by_fold(boosters, data.features, fold, n_jobs))
 
 

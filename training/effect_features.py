@@ -1,4 +1,4 @@
-"""What an effect learner reads of a user and a service: profile, baseline, uptake, and the service itself."""
+"""What an effect learner reads: a user's profile and baseline, and the uptake of each service."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,33 +10,51 @@ from numpy.typing import NDArray
 from training.boosting import CrossFit, LearnerSettings, sigmoid
 from training.exposure_log import ExposureLog
 from training.nuisance import Baseline, fit_baseline
-from training.pairs import Pairing, beside_service, smoothed_rate
+from training.pairs import Pairing
 from training.uptake import PooledUptake, fit_pooled_uptake, uptake_settings
 
-_PRIOR_ROWS = 200.0
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of n users and S services; the columns of a pair are x, baseline, and uptake uplift."""
+
+    of_user: NDArray[np.float32]  # (n, p + 1): x, baseline
+    uptake: NDArray[np.float32] | None  # (n, S) uptake less that with nothing shown; None: not logged
+
+    def pairs(self, position: int) -> NDArray[np.float32]:
+        """(n, q) features of every user beside one service."""
+        if self.uptake is None:
+            return self.of_user
+        return np.column_stack([self.of_user, self.uptake[:, position]])
+
+    def column(self, position: int) -> NDArray[np.float64]:
+        """One column, as (n, 1) where it is the user's and (n, S) where it is the pair's."""
+        if position < self.of_user.shape[1] or self.uptake is None:
+            return self.of_user[:, position, None].astype(np.float64)
+        return self.uptake.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class EffectFeatures:
-    """Columns in order: x, baseline, uptake uplift (if known), service, its mean outcome and uptake."""
+    """The models behind the columns that a profile does not have."""
 
     baseline: Baseline
     uptake: PooledUptake | None
     holdout_uptake: Baseline | None  # uptake with nothing shown, where there is any
-    per_service: NDArray[np.float64]  # (S, k)
 
-    def of_all_services(self, features: NDArray[np.float32], n_jobs: int = -1) -> NDArray[np.float32]:
-        """(n, S, q) for features of shape (n, p)."""
-        n, n_services = len(features), len(self.per_service)
-        blocks = [features, self.baseline.predict(features, n_jobs)[:, None].astype(np.float32)]
-        of_user = np.repeat(np.column_stack(blocks), n_services, axis=0)
-        if self.uptake is not None:
-            uptake = sigmoid(self.uptake.raw(features, n_jobs))
-            if self.holdout_uptake is not None:
-                uptake = uptake - self.holdout_uptake.predict(features, n_jobs)[:, None]
-            of_user = np.column_stack([of_user, uptake.reshape(-1).astype(np.float32)])
-        pairs = beside_service(of_user, np.tile(np.arange(n_services), n), self.per_service)
-        return pairs.reshape(n, n_services, pairs.shape[1])
+    def users(self, features: NDArray[np.float32], baseline: NDArray[np.float64]) -> Known:
+        """What is known of users alone, from features of shape (n, p) and their baseline (n,)."""
+        return Known(np.column_stack([features, baseline.astype(np.float32)]), None)
+
+    def of(self, features: NDArray[np.float32], n_jobs: int = -1) -> Known:
+        """What is known of users with features of shape (n, p), and of each service for them."""
+        users = self.users(features, self.baseline.predict(features, n_jobs))
+        if self.uptake is None:
+            return users
+        uptake = sigmoid(self.uptake.raw(features, n_jobs))
+        if self.holdout_uptake is not None:
+            uptake = uptake - self.holdout_uptake.predict(features, n_jobs)[:, None]
+        return replace(users, uptake=uptake.astype(np.float32))
 
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
         holdout_uptake = self.holdout_uptake
@@ -44,7 +62,6 @@ class EffectFeatures:
             "baseline": self.baseline.dump("baseline", texts),
             "uptake": self.uptake and self.uptake.dump("uptake_feature", texts),
             "holdout_uptake": holdout_uptake and holdout_uptake.dump("uptake_holdout", texts),
-            "per_service": self.per_service.tolist(),
         }
 
     @classmethod
@@ -54,7 +71,6 @@ class EffectFeatures:
             Baseline.restore(state["baseline"], texts),
             uptake and PooledUptake.restore(uptake, texts),
             holdout_uptake and Baseline.restore(holdout_uptake, texts),
-            np.array(state["per_service"]),
         )
 
 
@@ -70,30 +86,37 @@ class OutOfFold:
 def fit_effect_features(
     log: ExposureLog,
     pairing: Pairing,
+    attributes: NDArray[np.float64],
     categorical: Sequence[int],
     settings: LearnerSettings,
     seed: int,
     n_jobs: int,
 ) -> tuple[EffectFeatures, OutOfFold]:
-    """The models behind the features, and the features of every training pair, out of fold."""
-    held_out = ~log.shown
-    baseline, mu0 = fit_baseline(log.X, log.y, held_out, log.fold, categorical, settings, seed, n_jobs)
-    of_user = np.column_stack([log.X, mu0.astype(np.float32)])[pairing.row]
-    means = [smoothed_rate(log.y[log.shown], log.service[log.shown], log.n_services, _PRIOR_ROWS)]
-    uptake, holdout_uptake, column = None, None, None
-    if log.uptake is not None:
-        uptake, of_pairs = _fit_uptake(log, log.uptake, pairing, categorical, settings, seed, n_jobs)
-        if log.uptake[held_out].any():
-            holdout_uptake, nothing = fit_baseline(
-                log.X, log.uptake, held_out, log.fold, categorical, settings, seed, n_jobs
-            )
-            of_pairs = of_pairs - nothing[pairing.row]
-        column = of_user.shape[1]
-        of_user = np.column_stack([of_user, of_pairs.astype(np.float32)])
-        means.append(uptake.rates)
-    per_service = np.stack(means, axis=1)
-    features = EffectFeatures(baseline, uptake, holdout_uptake, per_service)
-    return features, OutOfFold(mu0, beside_service(of_user, pairing.service, per_service), column)
+    """The models behind the features, and the features of every training pair, out of fold.
+
+    Parameters
+    ----------
+    attributes : ndarray of shape (S, k)
+        What is known of each service.
+    """
+    common = (categorical, settings, seed, n_jobs)
+    baseline, expected = fit_baseline(log.X, log.y, log.service, log.fold, *common)
+    of_pairs = np.column_stack([log.X, expected.astype(np.float32)])[pairing.row]
+    if log.uptake is None:
+        return EffectFeatures(baseline, None, None), OutOfFold(expected, of_pairs, None)
+    uptake, uplift = _fit_uptake(log, log.uptake, pairing, attributes, categorical, settings, seed, n_jobs)
+    holdout_uptake = None
+    held_out = np.flatnonzero(~log.shown)
+    if log.uptake[held_out].any():
+        holdout_uptake, unasked = fit_baseline(
+            log.X[held_out], log.uptake[held_out], log.service[held_out], log.fold[held_out], *common
+        )
+        nothing = holdout_uptake.predict(log.X, n_jobs)
+        nothing[held_out] = unasked
+        uplift = uplift - nothing[pairing.row]
+    features = EffectFeatures(baseline, uptake, holdout_uptake)
+    pairs = np.column_stack([of_pairs, uplift.astype(np.float32)])
+    return features, OutOfFold(expected, pairs, of_pairs.shape[1])
 
 
 def quick_uptake(settings: LearnerSettings) -> LearnerSettings:
@@ -106,6 +129,7 @@ def _fit_uptake(
     log: ExposureLog,
     uptake: NDArray[np.float64],
     pairing: Pairing,
+    attributes: NDArray[np.float64],
     categorical: Sequence[int],
     settings: LearnerSettings,
     seed: int,
@@ -116,12 +140,13 @@ def _fit_uptake(
     service, fold = log.service[shown], log.fold[shown]
     quick = quick_uptake(settings)
     model, learned = fit_pooled_uptake(
-        log.X[shown], service, uptake[shown], fold, log.n_services, categorical, quick, seed, n_jobs
+        log.X[shown], service, uptake[shown], fold, attributes, categorical, quick, seed, n_jobs
     )
-    others = ~pairing.treated
     raw = np.empty(len(pairing.row))
     raw[pairing.treated] = learned.out_of_fold
-    raw[others] = _drawn(log, pairing, others, model, learned, n_jobs)
+    others = ~pairing.treated
+    if others.any():
+        raw[others] = _drawn(log, pairing, others, model, learned, n_jobs)
     return model, sigmoid(model.starts[pairing.service] + raw)
 
 

@@ -1,7 +1,7 @@
-"""The evidence that effect learners share: residuals of the R-loss, features and weights of every pair."""
+"""The evidence that effect learners share: one equation for each pair, with its features and weight."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.boosting import Binned, is_binary
 from training.effect_features import OutOfFold
 from training.exposure_log import ExposureLog
-from training.pairs import Pairing
+from training.pairs import FEW_SERVICES, Pairing
 
 _LEAST_VARIANCE, _MOST_VARIANCE = 0.2, 5.0  # of the mean variance, beyond which weights change no more
 _LEVELS = 20
@@ -17,69 +17,93 @@ _LEVELS = 20
 
 @dataclass(frozen=True)
 class Evidence:
-    """The pairs that effect learners are fitted on; shapes are (m,) unless said otherwise.
+    """m equations `target = multiplier × deviation + noise`; arrays have shape (m,) unless said otherwise.
 
-    `outcome_residual` = outcome − E[outcome | x, treated or not] and `treatment_residual` = treated −
-    p_treated are those of the R-loss, Σ weight (outcome_residual − treatment_residual × uplift)²
-    (Nie and Wager, 2021).
+    The deviation is that of the pair's uplift from its service's average. The target is the outcome less
+    baseline and average. Where services are few, the pairs are treated ones and others, and the multiplier
+    is treated − P(treated), as in the R-loss of Nie and Wager (2021). Where they are many, the pairs are the
+    shown rows alone and the multiplier is 1: the baseline, learned from all rows, stands for the holdout,
+    and what the services have in common is left to `Holdout`.
     """
 
-    data: Binned  # (m, q) features: x, baseline, uptake uplift if known, service, what is known of it
-    categorical: tuple[int, ...]  # columns of features, the service among them
+    data: Binned  # (m, q) features: x, baseline, uptake uplift if known
+    categorical: tuple[int, ...]  # columns of features
     uptake_column: int | None  # column of the uptake uplift
     service: NDArray[np.intp]
     fold: NDArray[np.intp]
-    treated: NDArray[np.bool_]
-    baseline_residual: NDArray[np.float64]  # outcome − baseline
-    outcome_residual: NDArray[np.float64]
-    treatment_residual: NDArray[np.float64]
-    average: NDArray[np.float64]  # average uplift of the pair's service
-    weight: NDArray[np.float64]  # inverse variance of the outcome, mean 1
-    n_services: int
+    target: NDArray[np.float64]
+    multiplier: NDArray[np.float64]
+    weight: NDArray[np.float64]  # inverse variance of the target's noise, mean about 1
+    average: NDArray[np.float64]  # (S,) average uplifts
+    binary: bool  # whether the outcome is 0 or 1
+    n_shown: NDArray[np.intp]  # (S,) treated pairs of each service
 
     @property
-    def service_column(self) -> int:
-        return self.categorical[-1]
+    def n_services(self) -> int:
+        return len(self.average)
 
     @property
-    def remainder(self) -> NDArray[np.float64]:
-        """The outcome residual that the service's average leaves unexplained."""
-        return self.outcome_residual - self.treatment_residual * self.average
+    def is_few(self) -> bool:
+        return self.n_services <= FEW_SERVICES
 
-    def given(self, deviation: NDArray[np.float64]) -> "Evidence":
-        """The same with the outcome's expectation sharpened by a learner's out-of-fold deviation."""
-        p_treated = self.treated - self.treatment_residual
-        return replace(self, outcome_residual=self.outcome_residual - p_treated * deviation)
+
+@dataclass(frozen=True)
+class Holdout:
+    """The h rows where nothing was shown, and how their outcome departs from the baseline of all rows.
+
+    Users whom every service moves more than usual fall short of the baseline when nothing is shown.
+    """
+
+    data: Binned  # (h, p + 1) features: x, baseline
+    fold: NDArray[np.intp]
+    target: NDArray[np.float64]  # outcome less baseline
+    weight: NDArray[np.float64]
 
 
 def gather(
     log: ExposureLog,
     pairing: Pairing,
     known: OutOfFold,
-    averages: NDArray[np.float64],
+    average: NDArray[np.float64],
     categorical: Sequence[int],
     n_jobs: int,
 ) -> Evidence:
     """Evidence from a log, its pairs, what was predicted of them out of fold, and the services' averages."""
-    average = averages[pairing.service]
+    of_pair = average[pairing.service]
     baseline = known.baseline[pairing.row]
-    expected = baseline + pairing.p_treated * average
-    residual = log.y[pairing.row] - expected
-    n_user_columns = log.X.shape[1] + 1 + (known.uptake_column is not None)
-    categorical = (*categorical, n_user_columns)
+    expected = baseline + pairing.p_treated * of_pair
+    y = log.y[pairing.row]
+    few = log.n_services <= FEW_SERVICES
+    alone = log.precision == 1  # the outcome of a list divided among its services is no 0 or 1 any more
+    binary = is_binary(log.y[alone])
+    weight = precision_weights(expected, y - expected, binary) * log.precision[pairing.row]
     return Evidence(
         data=Binned.of(known.pairs, categorical, n_jobs),
-        categorical=categorical,
+        categorical=tuple(categorical),
         uptake_column=known.uptake_column,
         service=pairing.service,
         fold=log.fold[pairing.row],
-        treated=pairing.treated,
-        baseline_residual=log.y[pairing.row] - baseline,
-        outcome_residual=residual,
-        treatment_residual=pairing.treated - pairing.p_treated,
+        target=y - baseline - pairing.treated * of_pair,
+        multiplier=pairing.treated - pairing.p_treated if few else np.ones(len(y)),
+        weight=weight,
         average=average,
-        weight=precision_weights(expected, residual, is_binary(log.y)),
-        n_services=log.n_services,
+        binary=binary,
+        n_shown=np.bincount(pairing.service[pairing.treated], minlength=len(average)),
+    )
+
+
+def gather_holdout(
+    log: ExposureLog, baseline: NDArray[np.float64], categorical: Sequence[int], n_jobs: int
+) -> Holdout:
+    """The holdout's rows beside their (n,) out-of-fold baseline."""
+    rows = np.flatnonzero(~log.shown)
+    features = np.column_stack([log.X[rows], baseline[rows].astype(np.float32)])
+    target = log.y[rows] - baseline[rows]
+    return Holdout(
+        data=Binned.of(features, categorical, n_jobs),
+        fold=log.fold[rows],
+        target=target - target.mean(),
+        weight=precision_weights(baseline[rows], target, is_binary(log.y[rows])),
     )
 
 

@@ -67,6 +67,7 @@ class ExposureLog:
     y: NDArray[np.float64]  # (n,)
     uptake: NDArray[np.float64] | None  # (n,) 0 or 1
     fold: NDArray[np.intp]  # (n,) in 0 … N_FOLDS − 1
+    precision: NDArray[np.float64]  # (n,) 1; less for a row that tells less of its service
 
     @classmethod
     def of(
@@ -106,6 +107,7 @@ class ExposureLog:
             y=y[order],
             uptake=None if uptake is None else uptake[order],
             fold=deal_folds(service[order]),
+            precision=np.ones(len(order)),
         )
 
     def take(self, rows: NDArray[np.bool_]) -> "ExposureLog":
@@ -117,6 +119,27 @@ class ExposureLog:
             y=self.y[rows],
             uptake=None if self.uptake is None else self.uptake[rows],
             fold=self.fold[rows],
+            precision=self.precision[rows],
+        )
+
+    def with_rows(
+        self,
+        X: NDArray[np.float32],
+        service: NDArray[np.intp],
+        y: NDArray[np.float64],
+        fold: NDArray[np.intp],
+        precision: NDArray[np.float64],
+    ) -> "ExposureLog":
+        """The log with further shown rows at its end; of these propensity and uptake are unknown (NaN)."""
+        unknown = np.full((len(y), self.propensity.shape[1]), np.nan)
+        return ExposureLog(
+            X=np.concatenate([self.X, X]),
+            service=np.concatenate([self.service, service]),
+            propensity=np.concatenate([self.propensity, unknown]),
+            y=np.concatenate([self.y, y]),
+            uptake=None if self.uptake is None else np.concatenate([self.uptake, np.full(len(y), np.nan)]),
+            fold=np.concatenate([self.fold, fold]),
+            precision=np.concatenate([self.precision, precision]),
         )
 
     @property
@@ -209,6 +232,18 @@ def check_categorical(categorical: Sequence[int], n_columns: int) -> tuple[int, 
     if outside:
         raise ValueError(f"categorical must be columns of X, 0 to {n_columns - 1}, got {outside}.")
     return tuple(int(position) for position in categorical)
+
+
+def check_attributes(attributes: ArrayLike | None, n_services: int) -> NDArray[np.float64]:
+    """(n_services, k) finite numbers; k is 0 where nothing is known of the services."""
+    if attributes is None:
+        return np.zeros((n_services, 0))
+    found = np.asarray(attributes, dtype=np.float64)
+    if found.ndim != 2 or len(found) != n_services:
+        raise ValueError(f"attributes must have the shape ({n_services}, k), got {found.shape}.")
+    if not np.isfinite(found).all():
+        raise ValueError("attributes must be finite, got NaN or infinite values: encode what is unknown.")
+    return found
 
 
 def content_order(seed: int, *columns: NDArray) -> NDArray[np.intp]:

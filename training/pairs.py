@@ -1,4 +1,4 @@
-"""Rows × services: the matrix that pooled models read, and the pairs that effects are learned from."""
+"""Rows × services: the matrix that the pooled uptake model reads, and the pairs that effects are learned from."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from training.exposure_log import ExposureLog
 
+FEW_SERVICES = 4  # up to here the holdout is a large part of the rows, and teaches each service directly
 MOST_DRAWS = 3  # services that each holdout row is compared with, at most
 
 
@@ -44,26 +45,30 @@ class Pairing:
 
 
 def pair_rows(log: ExposureLog, seed: int) -> Pairing:
-    """Pair every shown row with its service, and every holdout row with services the policy might have shown.
+    """Pair every shown row with its service; where services are few, every holdout row with some too.
 
     A holdout row draws n = min(n_services, 3) services without favour, each as likely as the policy would
     have shown it, by systematic sampling. Among the pairs of one service, treated ones and others then
-    stand as (1 − e0) to n × e0, whatever the service, e0 being the row's propensity of nothing.
+    stand as (1 − e0) to n × e0, whatever the service, e0 being the row's propensity of nothing. With more
+    than four services it draws none: the rows of all services together say what is usual.
     """
     shown, held_out = np.flatnonzero(log.shown), np.flatnonzero(~log.shown)
-    n_draws = min(log.n_services, MOST_DRAWS)
-    policy = log.propensity[held_out, 1:]
-    ladder = np.cumsum(policy / policy.sum(axis=1, keepdims=True), axis=1)
-    first = np.random.default_rng(seed).random(len(held_out))
-    drawn = [
-        np.minimum((((first + k) / n_draws)[:, None] >= ladder).sum(axis=1), log.n_services - 1)
-        for k in range(n_draws)
-    ]
+    n_draws = min(log.n_services, MOST_DRAWS) if log.n_services <= FEW_SERVICES else 0
     row = np.concatenate([shown, *[held_out] * n_draws])
     nothing = log.propensity[row, 0]
     return Pairing(
         row=row,
-        service=np.concatenate([log.service[shown], *drawn]),
+        service=np.concatenate([log.service[shown], *_draw(log.propensity[held_out, 1:], n_draws, seed)]),
         treated=np.arange(len(row)) < len(shown),
         p_treated=(1 - nothing) / (1 - nothing + n_draws * nothing),
     )
+
+
+def _draw(policy: NDArray[np.float64], n_draws: int, seed: int) -> list[NDArray[np.intp]]:
+    """Services for each row of the policy, n_draws times, in proportion to its entries."""
+    ladder = np.cumsum(policy / policy.sum(axis=1, keepdims=True), axis=1)
+    first = np.random.default_rng(seed).random(len(policy))
+    last = policy.shape[1] - 1
+    return [
+        np.minimum((((first + k) / n_draws)[:, None] >= ladder).sum(axis=1), last) for k in range(n_draws)
+    ]

@@ -2,26 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from training.averages import average_uplift
-from training.boosting import DEFAULTS, LearnerSettings
-from training.effect_features import EffectFeatures, fit_effect_features
-from training.evidence import Evidence, gather
-from training.exposure_log import Columns, ExposureLog, check_categorical
-from training.learners.per_service import PerServiceR, PerServiceX
-from training.learners.pooled import PooledX
+from offers.types import Progress
+from training.averages import Averages, average_uplift
+from training.boosting import DEFAULTS, LearnerSettings, sigmoid
+from training.effect_features import EffectFeatures, Known, OutOfFold, fit_effect_features
+from training.evidence import Evidence, gather, gather_holdout
+from training.exposure_log import Columns, ExposureLog, check_attributes, check_categorical
+from training.learners.baseline import BaselineProportion
+from training.learners.proportion import UptakeProportion
 from training.learners.ridge import HierarchicalRidge
-from training.learners.surrogate import UptakeUplift
+from training.learners.shared import SharedEffect
+from training.learners.trees import ServiceTrees
+from training.lists import Lists, Unfolded, unfold
 from training.model_files import read_model, write_model
-from training.pairs import pair_rows
+from training.pairs import Pairing, pair_rows
 from training.stacking import stack
 
-_CHUNK_PAIRS = 50_000
+COLD_ROWS = 100  # a service shown less often is cold: what is said of it comes from others
+_CHUNK_PAIRS = 200_000
+_VARIANCE_FACTOR = 2.0  # what linear slopes leave out of a user's own variance, as measured on made worlds
 
 
 class Learner(Protocol):
@@ -34,7 +40,7 @@ class Learner(Protocol):
 
     def fit(self, evidence: Evidence) -> "Learner": ...
 
-    def predict_uplift(self, features: NDArray[np.float32]) -> NDArray[np.float64]: ...
+    def predict_uplift(self, known: Known) -> NDArray[np.float64]: ...
 
     def dump(self, texts: dict[str, str]) -> dict[str, Any]: ...
 
@@ -43,7 +49,8 @@ class Learner(Protocol):
 
 
 LEARNERS: dict[str, type[Learner]] = {
-    learner.name: learner for learner in (PooledX, PerServiceX, PerServiceR, HierarchicalRidge, UptakeUplift)
+    learner.name: learner
+    for learner in (ServiceTrees, HierarchicalRidge, BaselineProportion, UptakeProportion)
 }
 
 
@@ -63,6 +70,9 @@ class UpliftModel:
     settings : LearnerSettings
     categorical : sequence of int
         Columns of X that hold category codes.
+    attributes : array-like of shape (n_services, k), optional
+        What is known of each service, as numbers on one scale. A service that was hardly shown leans on
+        those that are like it in these.
 
     Attributes
     ----------
@@ -72,6 +82,8 @@ class UpliftModel:
         Its standard error.
     coefficients_ : dict of str to float
         How much each learner is listened to.
+    cold_ : ndarray of bool, shape (n_services,)
+        Services shown so seldom that what is said of them comes from the others.
 
     Examples
     --------
@@ -90,11 +102,13 @@ class UpliftModel:
         n_jobs: int = -1,
         settings: LearnerSettings = DEFAULTS,
         categorical: Sequence[int] = (),
+        attributes: ArrayLike | None = None,
     ) -> None:
         self.seed = seed
         self.n_jobs = n_jobs
         self.settings = settings
         self.categorical = categorical
+        self.attributes = attributes
 
     def fit(
         self,
@@ -103,8 +117,9 @@ class UpliftModel:
         propensity: ArrayLike,
         y: ArrayLike,
         uptake: ArrayLike | None = None,
+        lists: Lists | None = None,
     ) -> "UpliftModel":
-        """Learn from logged exposures, each of one service or of nothing.
+        """Learn from logged exposures, each of one service or of nothing, and from lists of several.
 
         Parameters
         ----------
@@ -118,6 +133,9 @@ class UpliftModel:
             Outcome: 0 and 1, or a number.
         uptake : array-like of shape (n,), optional
             1 where the service shown was used, else 0. Helps wherever the effect runs through use.
+        lists : Lists, optional
+            Rows on which several services were shown together. The model of the single offers says what
+            each service's companions add; then all is learned again with every service of every list.
 
         Raises
         ------
@@ -128,63 +146,171 @@ class UpliftModel:
         matrix = self.columns_.matrix(X)
         categorical = check_categorical(self.categorical, matrix.shape[1])
         log = ExposureLog.of(matrix, service, propensity, y, uptake, self.seed)
-
+        attributes = check_attributes(self.attributes, log.n_services)
         pairing = pair_rows(log, self.seed)
         self.features_, known = fit_effect_features(
-            log, pairing, categorical, self.settings, self.seed, self.n_jobs
+            log, pairing, attributes, categorical, self.settings, self.seed, self.n_jobs
         )
-        averages = average_uplift(log.y - known.baseline, log.service, log.propensity)
-        self.average_, self.average_se_ = averages.uplift, averages.se
-        evidence = gather(log, pairing, known, self.average_, categorical, self.n_jobs)
-        self.learners_, self.coefficients_ = self._fit_learners(evidence)
+        residual = log.y - known.baseline
+        averages = average_uplift(residual, log.service, log.propensity, attributes)
+        self._fit_effects(log, pairing, known, averages, categorical)
+        if lists is not None and len(lists):
+            parts = self._unfold(lists)
+            averages = average_uplift(residual, log.service, log.propensity, attributes, parts.rows())
+            log, pairing, known = self._with_lists(log, pairing, known, lists, parts)
+            self._fit_effects(log, pairing, known, averages, categorical)
         return self
 
-    def _fit_learners(self, evidence: Evidence) -> tuple[dict[str, Learner], dict[str, float]]:
-        """The learners that earned a weight, and the weights of all."""
+    def _fit_effects(
+        self,
+        log: ExposureLog,
+        pairing: Pairing,
+        known: OutOfFold,
+        averages: Averages,
+        categorical: tuple[int, ...],
+    ) -> None:
+        """The learners, and the weight of each."""
+        self.average_, self.average_se_ = averages.uplift, averages.se
+        evidence = gather(log, pairing, known, averages.uplift, categorical, self.n_jobs)
+        self.cold_ = evidence.n_shown < COLD_ROWS
         common = (self.settings, self.seed, self.n_jobs)
-        pooled = PooledX(*common).fit(evidence)
-        evidence = evidence.given(pooled.out_of_fold_)
-        learners: list[Learner] = [
-            pooled,
-            PerServiceX(*common).fit(evidence),
-            PerServiceR(*common).fit(evidence),
-            HierarchicalRidge().fit(evidence),
-        ]
+        learners: list[Learner] = [ServiceTrees(*common), HierarchicalRidge()]
+        if evidence.is_few:
+            learners.append(BaselineProportion())
         if evidence.uptake_column is not None:
-            learners.append(UptakeUplift().fit(evidence))
+            learners.append(UptakeProportion())
+        for learner in learners:
+            learner.fit(evidence)
         weights = stack(evidence, np.stack([learner.out_of_fold_ for learner in learners], axis=1))
-        coefficients = {one.name: float(weight) for one, weight in zip(learners, weights, strict=True)}
-        return {one.name: one for one in learners if coefficients[one.name] > 0}, coefficients
+        self.learners_ = {learner.name: learner for learner in learners}
+        self.coefficients_ = dict(zip(self.learners_, weights.tolist(), strict=True))
+        self.shared_ = None
+        if not evidence.is_few:
+            self.shared_ = SharedEffect(*common).fit(
+                gather_holdout(log, known.baseline, categorical, self.n_jobs)
+            )
 
-    def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+    def _unfold(self, lists: Lists) -> Unfolded:
+        """Lists divided among their services by what the single offers taught."""
+        X = self.columns_.matrix(lists.X)
+        model = self.features_.uptake
+        uptake = None if model is None else sigmoid(model.raw(X, self.n_jobs))
+        return unfold(lists, self.features_.baseline.predict(X, self.n_jobs), self.predict(X), uptake)
+
+    def _with_lists(
+        self, log: ExposureLog, pairing: Pairing, known: OutOfFold, lists: Lists, parts: Unfolded
+    ) -> tuple[ExposureLog, Pairing, OutOfFold]:
+        """Log, pairs and features with a shown row more for each service of each list."""
+        X = self.columns_.matrix(lists.X)
+        facts = self.features_.of(X, self.n_jobs)
+        baseline = facts.of_user[:, -1].astype(np.float64)
+        of_pairs = facts.of_user[parts.list_row]
+        if facts.uptake is not None:
+            of_pairs = np.column_stack([of_pairs, facts.uptake[parts.list_row, parts.service]])
+        first = len(log.y)
+        longer = log.with_rows(
+            X[parts.list_row],
+            parts.service,
+            baseline[parts.list_row] + parts.effect,
+            parts.fold,
+            parts.precision,
+        )
+        more = Pairing(
+            row=np.concatenate([np.arange(first, len(longer.y)), pairing.row]),
+            service=np.concatenate([parts.service, pairing.service]),
+            treated=np.concatenate([np.ones(len(parts.service), dtype=bool), pairing.treated]),
+            p_treated=np.concatenate(
+                [np.full(len(parts.service), pairing.p_treated.mean()), pairing.p_treated]
+            ),
+        )
+        return (
+            longer,
+            more,
+            OutOfFold(
+                np.concatenate([known.baseline, baseline[parts.list_row]]),
+                np.concatenate([of_pairs, known.pairs]),
+                known.uptake_column,
+            ),
+        )
+
+    def predict(self, X: ArrayLike | pd.DataFrame, progress: Progress | None = None) -> NDArray[np.float64]:
         """(n, n_services) uplift in the outcome's own unit; one row alone answers as it does among many."""
-        matrix = self.columns_.matrix(X)
-        step = max(1, _CHUNK_PAIRS // len(self.average_))
-        starts = range(0, max(len(matrix), 1), step)
-        return np.vstack([self._predict_chunk(matrix[i : i + step]) for i in starts])
+        return self._in_chunks(X, lambda known: self._uplift(known), progress)
 
-    def _predict_chunk(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        uplift = np.tile(self.average_, (len(matrix), 1))
-        if self.learners_ and len(matrix):
-            features = self.features_.of_all_services(matrix, self.n_jobs)
-            for name, learner in self.learners_.items():
-                uplift += self.coefficients_[name] * learner.predict_uplift(features)
-        return uplift
+    def predict_interval(
+        self, X: ArrayLike | pd.DataFrame, level: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Bounds of each user's uplift, each of shape (n, n_services).
+
+        A normal interval around the prediction. Its variance is that of the service's average plus the
+        posterior variance of the linear slopes, doubled for what is not linear. How often it covers the true
+        uplift of a user is measured on made worlds: docs/uplift.md has the figures.
+
+        Raises
+        ------
+        ValueError
+            If the level is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}.")
+        uplift = self.predict(X)
+        half = NormalDist().inv_cdf(0.5 + level / 2) * np.sqrt(self._in_chunks(X, self._variance))
+        return uplift - half, uplift + half
+
+    def average_interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Bounds of each service's average uplift, each of shape (n_services,)."""
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}.")
+        half = NormalDist().inv_cdf(0.5 + level / 2) * self.average_se_
+        return self.average_ - half, self.average_ + half
 
     def predict_baseline(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         """(n,) expected outcome with nothing shown."""
-        return self.features_.baseline.predict(self.columns_.matrix(X), self.n_jobs)
+        matrix = self.columns_.matrix(X)
+        baseline = self.features_.baseline.predict(matrix, self.n_jobs)
+        if self.shared_ is None:
+            return baseline
+        return baseline - self.shared_.predict_uplift(self.features_.users(matrix, baseline))
+
+    def _in_chunks(
+        self, X: ArrayLike | pd.DataFrame, answer: Any, progress: Progress | None = None
+    ) -> NDArray[np.float64]:
+        matrix = self.columns_.matrix(X)
+        step = max(1, _CHUNK_PAIRS // len(self.average_))
+        found = np.empty((len(matrix), len(self.average_)))
+        for start in range(0, len(matrix), step):
+            rows = slice(start, start + step)
+            found[rows] = answer(self.features_.of(matrix[rows], self.n_jobs))
+            if progress is not None:
+                progress("uplift", min(start + step, len(matrix)), len(matrix))
+        return found
+
+    def _uplift(self, known: Known) -> NDArray[np.float64]:
+        uplift = np.tile(self.average_, (len(known.of_user), 1))
+        for name, learner in self.learners_.items():
+            if self.coefficients_[name]:
+                uplift += self.coefficients_[name] * learner.predict_uplift(known)
+        if self.shared_ is not None:
+            uplift += self.shared_.predict_uplift(known)[:, None]
+        return uplift
+
+    def _variance(self, known: Known) -> NDArray[np.float64]:
+        ridge = self.learners_[HierarchicalRidge.name]
+        assert isinstance(ridge, HierarchicalRidge)
+        return self.average_se_**2 + _VARIANCE_FACTOR * ridge.predict_variance(known)
 
     def save(self, folder: Path) -> None:
-        """Write `uplift.json` and a text file for each booster that is listened to."""
+        """Write `uplift.json` and a text file for each booster."""
         texts: dict[str, str] = {}
         state = {
             "columns": [self.columns_.n_columns, list(self.columns_.names)],
             "average": self.average_.tolist(),
             "average_se": self.average_se_.tolist(),
+            "cold": self.cold_.tolist(),
             "coefficients": self.coefficients_,
             "features": self.features_.dump(texts),
             "learners": {name: learner.dump(texts) for name, learner in self.learners_.items()},
+            "shared": self.shared_ and self.shared_.dump(texts),
         }
         write_model(folder, "uplift", state, texts)
 
@@ -195,10 +321,13 @@ class UpliftModel:
         model = cls(n_jobs=n_jobs)
         model.columns_ = Columns(state["columns"][0], tuple(state["columns"][1]))
         model.average_, model.average_se_ = np.array(state["average"]), np.array(state["average_se"])
+        model.cold_ = np.array(state["cold"], dtype=bool)
         model.coefficients_ = state["coefficients"]
         model.features_ = EffectFeatures.restore(state["features"], texts)
         model.learners_ = {
             name: LEARNERS[name].restore(learner, texts, n_jobs)
             for name, learner in state["learners"].items()
         }
+        shared = state["shared"]
+        model.shared_ = shared and SharedEffect.restore(shared, texts, n_jobs)
         return model

@@ -13,6 +13,7 @@ from training.boosting import DEFAULTS, Binned, CrossFit, Ensemble, LearnerSetti
 from training.exposure_log import (
     NOTHING,
     Columns,
+    check_attributes,
     check_categorical,
     check_service,
     check_uptake,
@@ -33,6 +34,7 @@ class PooledUptake:
     """P(used | offered, x) before calibration; each service starts at its own smoothed rate."""
 
     rates: NDArray[np.float64]  # (S,)
+    attributes: NDArray[np.float64]  # (S, k)
     ensemble: Ensemble
 
     def raw(self, features: NDArray[np.float32], n_jobs: int = -1) -> NDArray[np.float64]:
@@ -48,15 +50,21 @@ class PooledUptake:
         return np.array([logit(rate) for rate in self.rates])
 
     def pairs(self, features: NDArray[np.float32], service: NDArray[np.intp]) -> NDArray[np.float32]:
-        """(n, p + 2): each row's features, its service and that service's rate."""
-        return beside_service(features, service, self.rates[:, None])
+        """(n, p + 2 + k): each row's features, its service, and that service's rate and attributes."""
+        return beside_service(features, service, np.column_stack([self.rates, self.attributes]))
 
     def dump(self, name: str, texts: dict[str, str]) -> dict[str, Any]:
-        return {"rates": self.rates.tolist(), "booster": self.ensemble.dump(name, texts)}
+        return {
+            "rates": self.rates.tolist(),
+            "attributes": self.attributes.tolist(),
+            "booster": self.ensemble.dump(name, texts),
+        }
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], texts: Mapping[str, str]) -> "PooledUptake":
-        return cls(np.array(state["rates"]), Ensemble.restore(state["booster"], texts))
+        rates = np.array(state["rates"])
+        attributes = np.array(state["attributes"], dtype=np.float64).reshape(len(rates), -1)
+        return cls(rates, attributes, Ensemble.restore(state["booster"], texts))
 
 
 def uptake_settings(settings: LearnerSettings) -> LearnerSettings:
@@ -69,14 +77,18 @@ def fit_pooled_uptake(
     service: NDArray[np.intp],
     uptake: NDArray[np.float64],
     fold: NDArray[np.intp],
-    n_services: int,
+    attributes: NDArray[np.float64],
     categorical: Sequence[int],
     settings: LearnerSettings,
     seed: int,
     n_jobs: int,
 ) -> tuple[PooledUptake, CrossFit]:
-    """The pooled model of rows where a service was shown, and what its cross-fitting leaves."""
-    empty = PooledUptake(smoothed_rate(uptake, service, n_services, _PRIOR_ROWS), Ensemble())
+    """The pooled model of rows where a service was shown, and what its cross-fitting leaves.
+
+    `attributes`, of shape (S, k), let a service that was hardly shown lean on those like it.
+    """
+    rates = smoothed_rate(uptake, service, len(attributes), _PRIOR_ROWS)
+    empty = PooledUptake(rates, attributes, Ensemble())
     data = Binned.of(empty.pairs(features, service), [*categorical, features.shape[1]], n_jobs)
     learned = cross_fit(data, uptake, fold, empty.starts[service], "binary", settings, seed, n_jobs)
     return replace(empty, ensemble=learned.ensemble), learned
@@ -129,6 +141,8 @@ class UptakeModel:
     settings : LearnerSettings
     categorical : sequence of int
         Columns of X that hold category codes.
+    attributes : array-like of shape (n_services, k), optional
+        What is known of each service, as numbers.
 
     Examples
     --------
@@ -146,11 +160,13 @@ class UptakeModel:
         n_jobs: int = -1,
         settings: LearnerSettings = DEFAULTS,
         categorical: Sequence[int] = (),
+        attributes: ArrayLike | None = None,
     ) -> None:
         self.seed = seed
         self.n_jobs = n_jobs
         self.settings = settings
         self.categorical = categorical
+        self.attributes = attributes
 
     def fit(
         self,
@@ -193,7 +209,7 @@ class UptakeModel:
             positions,
             labels,
             deal_folds(positions),
-            n_services,
+            check_attributes(self.attributes, n_services),
             categorical,
             uptake_settings(self.settings),
             self.seed,
