@@ -135,7 +135,7 @@ def _shrink_to(
     prior: NDArray[np.float64] | None,
     trust: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Posterior under a prior covariance around a common mean of its own; with `trust` means stay as found."""
+    """Posterior under a prior covariance around an unknown common mean; with `trust` means stay as found."""
     prior = spread * np.eye(len(mean)) if prior is None else prior
     seen = np.isfinite(mean)
     own, noise = mean[seen], np.diag(variance[seen])

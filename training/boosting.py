@@ -218,7 +218,8 @@ def grow(
 
 
 def _can_grow(y: NDArray[np.float64], fold: NDArray[np.intp]) -> bool:
-    return len(y) >= 2 * N_FOLDS and np.ptp(y) > 0 and np.bincount(fold, minlength=N_FOLDS).min() > 0
+    in_each_fold = np.bincount(fold, minlength=N_FOLDS).min()
+    return bool(len(y) >= 2 * N_FOLDS and np.ptp(y) > 0 and in_each_fold > 0)
 
 
 def _lockstep(

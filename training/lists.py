@@ -1,4 +1,4 @@
-"""Lists of several services as evidence of each: what its companions add is taken off, the rest is its own."""
+"""Lists of several services as evidence of each: what its companions add is taken off."""
 
 from dataclasses import dataclass
 

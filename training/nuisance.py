@@ -1,4 +1,4 @@
-"""What a user's outcome would be with nothing shown: one model of all rows, in which arms differ by a constant."""
+"""What a user's outcome would be with nothing shown, learned from the rows of all arms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def fit_baseline(
 
 
 def _arm_levels(y: NDArray[np.float64], service: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(n_arms,) mean outcome of nothing, then of each service, the latter smoothed toward that of all services."""
+    """(n_arms,) mean outcome of nothing, then of each service, smoothed toward that of all services."""
     count = np.bincount(service + 1)
     total = np.bincount(service + 1, y)
     levels = total / np.maximum(count, 1)

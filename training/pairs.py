@@ -1,4 +1,4 @@
-"""Rows × services: the matrix that the pooled uptake model reads, and the pairs that effects are learned from."""
+"""Rows × services: the matrix that uptake is learned from, and the pairs that effects are learned from."""
 
 from dataclasses import dataclass
 

@@ -106,7 +106,7 @@ def _best_round(grown: Mapping[int, Growth]) -> int:
     """The number of rounds at which all models together have lost least."""
     if not grown:
         return 0
-    total = sum(growth.losses * len(growth.fold) for growth in grown.values())
+    total = np.sum([growth.losses * len(growth.fold) for growth in grown.values()], axis=0)
     checked = np.arange(_CHECK_EVERY, len(total), _CHECK_EVERY)
     later = checked[2 * checked >= len(total) - 1]
     return int(later[np.argmin(total[later])]) if len(later) else len(total) - 1
