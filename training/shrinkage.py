@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS = 50
+_TRUSTED_FROM = 2.0  # standard errors
+_LEAST_TRUST = 0.02
 
 
 def shrink(
@@ -46,23 +48,37 @@ def shrink(
     return posterior, posterior_variance
 
 
-def trusted_slope(
+def slope_and_z(
     x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64] | None = None
-) -> float:
-    """The weighted least-squares slope of y on x through the origin, at least 0, times z² / (1 + z²).
-
-    z is the slope in standard errors: a slope that may well be chance keeps its sign and little else.
+) -> tuple[float, float]:
+    """The weighted least-squares slope of y on x through the origin, and how many standard errors it is.
 
     Examples
     --------
-    >>> x = np.array([-1.0, 1.0, -1.0, 1.0])
-    >>> trusted_slope(x, 0.5 * x), trusted_slope(x, -x), trusted_slope(0 * x, x)
-    (0.5, 0.0, 0.0)
+    >>> slope_and_z(np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 2.0, 1.0, 2.0]))
+    (1.5, 6.0)
     """
     w = np.ones(len(x)) if weight is None else weight
     square, product = float(np.sum(w * x * x)), float(np.sum(w * x * y))
-    if product <= 0 or square == 0:
-        return 0.0
+    if square == 0:
+        return 0.0, 0.0
     slope = product / square
     noise = float(np.average((y - slope * x) ** 2, weights=w))
-    return slope / (1 + square * noise / product**2)
+    return slope, slope * (square / max(noise, np.finfo(float).tiny)) ** 0.5
+
+
+def trust(z: float) -> float:
+    """How much of a slope is believed that lies z standard errors above 0: 1 − (2 / z)², at least a fiftieth.
+
+    The positive-part shrinkage of James and Stein (1961) with the bar at two standard errors instead of one,
+    because the slope is that of predictions which were chosen for it. What remains of a slope below the bar
+    keeps the order of the users and moves no decision. A slope below 0 is not believed at all.
+
+    Examples
+    --------
+    >>> trust(4.0), trust(1.0), trust(-3.0)
+    (0.75, 0.02, 0.0)
+    """
+    if z <= 0:
+        return 0.0
+    return max(1 - (_TRUSTED_FROM / z) ** 2, _LEAST_TRUST)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from training.evidence import Evidence
-from training.shrinkage import trusted_slope
+from training.shrinkage import slope_and_z, trust
 
 _PRIOR_SD = 0.5
 _FEW_SERVICES_PRIOR_SD = 0.03
@@ -17,8 +17,9 @@ def stack(evidence: Evidence, deviations: NDArray[np.float64]) -> NDArray[np.flo
 
     Least squares of the evidence's equations with a normal prior on each coefficient. With many services
     the prior's mean is 0; with few, where the data can hardly tell learners apart, it is the equal weight
-    that suits the learners' mean best. At last all are shrunk by 1 − 1 / z², z being how many standard
-    errors the combination lies from no deviation at all.
+    that suits the learners' mean best. At last all are shrunk by `trust(z)`, z being how many standard
+    errors the combination lies from no deviation at all: the best service for everybody is left only where
+    the evidence carries it.
 
     Parameters
     ----------
@@ -50,11 +51,8 @@ def stack(evidence: Evidence, deviations: NDArray[np.float64]) -> NDArray[np.flo
         np.vstack([design, stiffness * np.eye(len(prior))]), np.concatenate([target, stiffness * prior])
     )
     combined = design @ coefficients[active]
-    square = float(combined @ combined)
-    if square == 0:
-        return coefficients
-    slope = float(combined @ target) / square
-    return coefficients * (trusted_slope(combined, target) / slope if slope > 0 else 0.0)
+    slope, z = slope_and_z(combined, target)
+    return coefficients * slope * trust(z)
 
 
 def _equal_weight(design: NDArray[np.float64], target: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from training.boosting import DEFAULTS, Ensemble, LearnerSettings, cross_fit
 from training.effect_features import Known
 from training.evidence import Holdout
 from training.learners.trees import effect_settings
-from training.shrinkage import trusted_slope
+from training.shrinkage import slope_and_z, trust
 
 
 @dataclass
@@ -38,7 +38,8 @@ class SharedEffect:
             weight=holdout.weight,
         )
         self.ensemble_ = learned.ensemble
-        self.scale_ = trusted_slope(learned.out_of_fold, holdout.target, holdout.weight)
+        slope, z = slope_and_z(learned.out_of_fold, holdout.target, holdout.weight)
+        self.scale_ = slope * trust(z)
         return self
 
     def predict_uplift(self, known: Known) -> NDArray[np.float64]:
