@@ -34,6 +34,8 @@ class Trial:
     services: tuple[str, ...]
     service: NDArray[np.intp]
     visit: NDArray[np.float64]
+    conversion: NDArray[np.float64]
+    spend: NDArray[np.float64]  # USD
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Split:
 
 def measure(n_splits: int, seed: int = 0, n_jobs: int = -1) -> list[Split]:
     """One measurement for each random split of the customers into two halves."""
-    trial = read_trial(_public_data() / "hillstrom")
+    trial = read_trial(public_data() / "hillstrom")
     return list(_splits(trial, n_splits, seed, n_jobs))
 
 
 def read_trial(source: Path) -> Trial:
-    """Attributes, arms and visits, through the data folder that `perkwise import hillstrom` writes."""
+    """Attributes, arms and outcomes, through the data folder that `perkwise import hillstrom` writes."""
     with tempfile.TemporaryDirectory() as folder:
         import_hillstrom(source, Path(folder))
         tables = load_tables(Path(folder), MoneySettings())
@@ -64,6 +66,7 @@ def read_trial(source: Path) -> Trial:
     users = tables.users.sort_values("user_id")
     shown = tables.exposures.set_index("user_id").loc[users["user_id"], "service_id"]
     visitors = tables.events.loc[tables.events["event"] == "visited", "user_id"]
+    orders = tables.orders.set_index("user_id")["amount_cents"]
     X, categorical = _encode(tables)
     return Trial(
         X=X,
@@ -71,6 +74,8 @@ def read_trial(source: Path) -> Trial:
         services=services,
         service=np.array([services.index(arm) if arm else -1 for arm in shown]),
         visit=users["user_id"].isin(visitors).to_numpy(np.float64),
+        conversion=users["user_id"].isin(orders.index).to_numpy(np.float64),
+        spend=users["user_id"].map(orders).fillna(0).to_numpy(np.float64) / 100,
     )
 
 
@@ -126,7 +131,8 @@ def _qini_of(j: int, uplift: NDArray, service: NDArray, visit: NDArray) -> float
     return qini(visit[rows], uplift[rows], service[rows] == j)
 
 
-def _public_data() -> Path:
+def public_data() -> Path:
+    """The folder of the public data sets: PERKWISE_PUBLIC_DATA, or beside the project."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("PERKWISE_PUBLIC_DATA", default))
     if not folder.is_dir():

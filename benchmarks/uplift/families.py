@@ -7,21 +7,24 @@ from functools import partial
 import numpy as np
 
 from benchmarks.uplift.shop import shop_task
+from benchmarks.uplift.splits import REAL
 from benchmarks.uplift.tasks import Task
 from benchmarks.uplift.trials import draw_trial_task, make_trial
 from benchmarks.uplift.worlds import Kind, Outcome, draw_task, make_world
 
 
-def made_task(family: str, seed: int) -> Task:
-    """A task of one of the made families.
+def make_task(family: str, seed: int) -> Task:
+    """The task of a family, made or dealt from real rows.
 
     Examples
     --------
-    >>> made_task("uptake-12", 0).propensity.shape
+    >>> make_task("uptake-12", 0).propensity.shape
     (60000, 13)
     """
+    if family in REAL:
+        return REAL[family](family, seed)
     if family not in MADE:
-        raise LookupError(f"family must be one of {', '.join(MADE)}, got {family!r}.")
+        raise LookupError(f"family must be one of {', '.join([*MADE, *REAL])}, got {family!r}.")
     rng = np.random.default_rng([seed, zlib.crc32(family.encode())])
     return MADE[family](family, seed, rng)
 

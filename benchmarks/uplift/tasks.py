@@ -1,6 +1,7 @@
 """What a learner is given and what it is judged on, whether the rows are real or made."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,3 +92,27 @@ def share_of_oracle(predicted: Floats, uplift: Floats) -> float:
     offered = np.take_along_axis(predicted, best[:, None], axis=1)[:, 0] > 0
     won = np.where(offered, np.take_along_axis(uplift, best[:, None], axis=1)[:, 0], 0.0)
     return float(won.mean() / np.maximum(uplift.max(axis=1), 0).mean())
+
+
+def save_task(task: Task, path: Path) -> None:
+    """Write a task as one .npz file, by which processes hand it on."""
+    arrays = {name: value for name, value in vars(task).items() if isinstance(value, np.ndarray)}
+    if task.lists:
+        arrays |= {f"lists.{name}": value for name, value in vars(task.lists).items()}
+    np.savez(path, name=task.name, seed=task.seed, categorical=np.array(task.categorical, int), **arrays)
+
+
+def load_task(path: Path) -> Task:
+    """The task that `save_task` wrote."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    lists = {
+        name.removeprefix("lists."): arrays.pop(name) for name in list(arrays) if name.startswith("lists.")
+    }
+    return Task(
+        name=str(arrays.pop("name")),
+        seed=int(arrays.pop("seed")),
+        categorical=tuple(arrays.pop("categorical").tolist()),
+        lists=Lists(**lists) if lists else None,
+        **{"uptake": None, **arrays},
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.uplift.families import made_task
+from benchmarks.uplift.families import make_task
 from benchmarks.uplift.shop import task_of_world
 from benchmarks.uplift.surfaces import FORMS, draw_surface
 from benchmarks.uplift.tasks import share_of_oracle
@@ -53,7 +53,7 @@ def test_a_list_of_several_works_in_proportion_to_what_is_taken():
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_others():
-    one, same, other = (made_task("few", seed) for seed in (0, 0, 1))
+    one, same, other = (make_task("few", seed) for seed in (0, 0, 1))
     assert np.array_equal(one.X, same.X, equal_nan=True)
     assert np.array_equal(one.uplift_test, same.uplift_test)
     assert one.X.shape != other.X.shape
@@ -97,5 +97,5 @@ def test_the_truth_itself_reaches_all_and_nothing_reaches_nothing():
 
 
 def test_an_unknown_family_is_refused():
-    with pytest.raises(LookupError, match="family must be one of uptake-12, .* got 'uptake-13'"):
-        made_task("uptake-13", 0)
+    with pytest.raises(LookupError, match=r"family must be one of uptake-12, .* got 'uptake-13'"):
+        make_task("uptake-13", 0)
