@@ -24,6 +24,16 @@ class Lists:
 
 
 @dataclass(frozen=True)
+class UptakeColumn:
+    """P(used | offered) of every user and service, predicted out of fold: a feature to learn from."""
+
+    train: NDArray[np.float32]  # (n, S)
+    test: NDArray[np.float32]  # (n_test, S)
+    fit_cpu_seconds: float
+    predict_cpu_seconds: float  # of the test users
+
+
+@dataclass(frozen=True)
 class Task:
     """Rows to learn from, and users to predict the uplift of.
 
@@ -49,6 +59,8 @@ class Task:
         What is known of the services: category code, scenario code, cost in the columns.
     lists : Lists, optional
         Further rows for learners that can read them.
+    uptake_column : UptakeColumn, optional
+        For learners that can take the uptake as a feature and in no other way.
     """
 
     name: str
@@ -66,6 +78,7 @@ class Task:
     y_test: Floats | None = None
     attributes: Floats | None = None
     lists: Lists | None = None
+    uptake_column: UptakeColumn | None = None
 
     @property
     def n_services(self) -> int:
@@ -73,7 +86,7 @@ class Task:
 
     def without_uptake(self) -> "Task":
         """The same task with the uptake withheld, in lists too."""
-        return replace(self, uptake=None, lists=None)
+        return replace(self, uptake=None, lists=None, uptake_column=None)
 
 
 ATTRIBUTES = ("category", "scenario", "cost")  # columns of `Task.attributes`
@@ -97,22 +110,22 @@ def share_of_oracle(predicted: Floats, uplift: Floats) -> float:
 def save_task(task: Task, path: Path) -> None:
     """Write a task as one .npz file, by which processes hand it on."""
     arrays = {name: value for name, value in vars(task).items() if isinstance(value, np.ndarray)}
-    if task.lists:
-        arrays |= {f"lists.{name}": value for name, value in vars(task.lists).items()}
+    for part in _PARTS:
+        if getattr(task, part):
+            arrays |= {f"{part}.{name}": value for name, value in vars(getattr(task, part)).items()}
     np.savez(path, name=task.name, seed=task.seed, categorical=np.array(task.categorical, int), **arrays)
 
 
 def load_task(path: Path) -> Task:
     """The task that `save_task` wrote."""
     with np.load(path) as stored:
-        arrays = dict(stored)
-    lists = {
-        name.removeprefix("lists."): arrays.pop(name) for name in list(arrays) if name.startswith("lists.")
-    }
-    return Task(
-        name=str(arrays.pop("name")),
-        seed=int(arrays.pop("seed")),
-        categorical=tuple(arrays.pop("categorical").tolist()),
-        lists=Lists(**lists) if lists else None,
-        **{"uptake": None, **arrays},
-    )
+        arrays = {name: value if value.ndim else value.item() for name, value in stored.items()}
+    for part, kind in _PARTS.items():
+        own = {name: arrays.pop(name) for name in list(arrays) if name.startswith(f"{part}.")}
+        if own:
+            arrays[part] = kind(**{name.removeprefix(f"{part}."): value for name, value in own.items()})
+    categorical = tuple(arrays.pop("categorical").tolist())
+    return Task(categorical=categorical, **{"uptake": None, **arrays})
+
+
+_PARTS = {"lists": Lists, "uptake_column": UptakeColumn}

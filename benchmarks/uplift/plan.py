@@ -1,0 +1,77 @@
+"""What is compared on what: data sets, how many seeds, with the uptake or without, and by which learners."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.uplift.tasks import DEVELOPMENT_SEEDS, REPORTED_SEEDS
+
+LEARNERS: dict[str, tuple[str, ...]] = {
+    "perkwise": ("perkwise",),
+    "plain": ("best-constant", "popularity", "response", "random", "pooled-s"),
+    "sklift": ("sklift-solo", "sklift-solo-interaction", "sklift-two", "sklift-two-ddr"),
+    "causalml": ("causalml-s", "causalml-t", "causalml-x", "causalml-r", "causalml-dr"),
+    "econml": (
+        "econml-s",
+        "econml-x",
+        "econml-domain",
+        "econml-dr",
+        "econml-linear-dr",
+        "econml-causal-forest",
+    ),
+}
+RULES = ("best-constant", "popularity", "response", "random")  # no learners of effects: not counted as peers
+OURS = "perkwise"
+SEEDS = {"reported": REPORTED_SEEDS, "development": DEVELOPMENT_SEEDS}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A family of tasks, and how it is used."""
+
+    family: str
+    label: str
+    n_seeds: int
+    uptake: bool | None = None  # given, withheld, or (None) not there
+    leaves_out: tuple[str, ...] = ()  # learners that are too slow here or do not apply
+    few_seeds: tuple[tuple[str, int], ...] = ()  # slow learners that run on fewer seeds
+
+    @property
+    def name(self) -> str:
+        """Names the family, and the uptake where it might be there or not."""
+        return (
+            self.family
+            if self.uptake is None
+            else f"{self.family}/{'uptake' if self.uptake else 'no-uptake'}"
+        )
+
+    def learners(self) -> Iterator[tuple[str, str]]:
+        """Library and learner, in the order in which they run."""
+        for library, names in LEARNERS.items():
+            for name in names:
+                if name not in self.leaves_out and not (name == "response" and not self.uptake):
+                    yield library, name
+
+    def seeds(self, kind: str, learner: str, most: int | None = None) -> Sequence[int]:
+        n = dict(self.few_seeds).get(learner, self.n_seeds)
+        return SEEDS[kind][: min(n, most or n)]
+
+
+_FOREST = ("econml-causal-forest",)
+_FOREST_ON_FEW = (("econml-causal-forest", 5),)
+PLAN = (
+    DataSet("hillstrom-visit", "Hillstrom, visit", 20, few_seeds=_FOREST_ON_FEW),
+    DataSet("hillstrom-conversion", "Hillstrom, conversion", 20, leaves_out=_FOREST),
+    DataSet("hillstrom-spend", "Hillstrom, spend (USD)", 20, leaves_out=_FOREST),
+    DataSet("few", "trials of 1 to 4 arms", 20, leaves_out=_FOREST),
+    DataSet("uptake-12", "12 services, uptake logged", 5, True, leaves_out=_FOREST),
+    DataSet("uptake-12", "12 services, uptake withheld", 5, False, leaves_out=_FOREST),
+    DataSet("direct-12", "12 services, effect not through uptake", 5, True, leaves_out=_FOREST),
+    DataSet("uptake-35", "35 services, uptake logged", 5, True, leaves_out=_FOREST),
+    DataSet("uptake-35", "35 services, uptake withheld", 5, False, leaves_out=_FOREST),
+    DataSet("direct-35", "35 services, effect not through uptake", 5, True, leaves_out=_FOREST),
+    DataSet("uptake-12-margin", "12 services, margin, uptake logged", 5, True, leaves_out=_FOREST),
+    DataSet("shop-12", "simulated shop, 12 services", 5, True, leaves_out=_FOREST),
+    DataSet("shop-35", "simulated shop, 35 services", 5, True, leaves_out=_FOREST),
+    DataSet("starbucks-repurchase", "Starbucks rewards, repurchase", 5, True, leaves_out=_FOREST),
+    DataSet("starbucks-margin", "Starbucks rewards, net margin (USD)", 5, True, leaves_out=_FOREST),
+)
