@@ -27,16 +27,29 @@ SETTINGS = {
 }
 
 
-def regressor(categorical: Sequence[int] = ()) -> lgb.LGBMRegressor:
-    return lgb.LGBMRegressor(**SETTINGS, **_common(categorical))
+class _WithCategories:
+    """Fits with the columns of category codes that it was made with, which libraries know nothing of."""
+
+    def fit(self, X, y, **further):
+        return super().fit(X, y, categorical_feature=self.get_params()["category_columns"], **further)
 
 
-def classifier(categorical: Sequence[int] = ()) -> lgb.LGBMClassifier:
-    return lgb.LGBMClassifier(**SETTINGS, **_common(categorical))
+class Regressor(_WithCategories, lgb.LGBMRegressor):
+    """LightGBM for means."""
 
 
-def is_binary(y: Floats) -> bool:
-    return bool(np.isin(y, (0, 1)).all())
+class Classifier(_WithCategories, lgb.LGBMClassifier):
+    """LightGBM for 0 and 1."""
+
+
+def regressor(categorical: Sequence[int] = ()) -> Regressor:
+    """A base learner of means; squared error serves outcomes of 0 and 1 too."""
+    return Regressor(**SETTINGS, category_columns=list(categorical), **_COMMON)
+
+
+def classifier(categorical: Sequence[int] = ()) -> Classifier:
+    """A base learner of probabilities."""
+    return Classifier(**SETTINGS, category_columns=list(categorical), **_COMMON)
 
 
 def outcome_model(y: Floats, categorical: Sequence[int] = ()) -> lgb.LGBMModel:
@@ -44,11 +57,9 @@ def outcome_model(y: Floats, categorical: Sequence[int] = ()) -> lgb.LGBMModel:
     return classifier(categorical) if is_binary(y) else regressor(categorical)
 
 
-def mean_model(categorical: Sequence[int] = ()) -> lgb.LGBMRegressor:
-    """For libraries that call `predict` and expect a mean: squared error serves labels of 0 and 1 too."""
-    return regressor(categorical)
+def is_binary(y: Floats) -> bool:
+    """Whether the outcome is 0 and 1 alone."""
+    return bool(np.isin(y, (0, 1)).all())
 
 
-def _common(categorical: Sequence[int]) -> dict:
-    columns = {"categorical_feature": list(categorical)} if categorical else {}
-    return {"random_state": 0, "n_jobs": 1, "verbose": -1, **columns}
+_COMMON = {"random_state": 0, "n_jobs": 1, "verbose": -1}

@@ -16,7 +16,7 @@ from causalml.inference.meta import (
     BaseXRegressor,
 )
 
-from benchmarks.uplift.learners.bases import Fit, classifier, is_binary, mean_model, regressor
+from benchmarks.uplift.learners.bases import Fit, classifier, is_binary, regressor
 from benchmarks.uplift.learners.per_service import FitArm, each_service
 
 
@@ -66,7 +66,7 @@ def _r(X, treated, y, p, categorical):
 
 
 def _dr(X, treated, y, p, categorical):
-    model = BaseDRRegressor(learner=mean_model(categorical), control_name=0)
+    model = BaseDRRegressor(learner=regressor(categorical), control_name=0)
     model.fit(X=X, treatment=treated, y=y, p=p, seed=0)
     return lambda of: model.predict(X=of, verbose=False)[:, 0]
 

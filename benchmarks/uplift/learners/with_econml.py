@@ -18,7 +18,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.uplift.learners.bases import Fit, Floats, Predict, classifier, mean_model
+from benchmarks.uplift.learners.bases import Fit, Floats, Predict, classifier, regressor
 from benchmarks.uplift.learners.per_service import LEAST_ROWS
 from benchmarks.uplift.tasks import Task
 
@@ -64,12 +64,12 @@ def _all_services(fit_all: Callable[[NDArray, NDArray, Floats, Floats, Task], ob
 
 
 def _s(X, treatment, y, known, task):
-    return SLearner(overall_model=mean_model(task.categorical), allow_missing=True).fit(y, treatment, X=X)
+    return SLearner(overall_model=regressor(task.categorical), allow_missing=True).fit(y, treatment, X=X)
 
 
 def _x(X, treatment, y, known, task):
     model = XLearner(
-        models=mean_model(task.categorical),
+        models=regressor(task.categorical),
         propensity_model=_propensity_model(known, task),
         allow_missing=True,
     )
@@ -78,8 +78,8 @@ def _x(X, treatment, y, known, task):
 
 def _domain_adaptation(X, treatment, y, known, task):
     model = DomainAdaptationLearner(
-        models=mean_model(task.categorical),
-        final_models=mean_model(task.categorical),
+        models=regressor(task.categorical),
+        final_models=regressor(task.categorical),
         propensity_model=_propensity_model(known, task),
         allow_missing=True,
     )
@@ -89,8 +89,8 @@ def _domain_adaptation(X, treatment, y, known, task):
 def _dr(X, treatment, y, known, task):
     model = DRLearner(
         model_propensity=KnownPropensity(),
-        model_regression=mean_model(task.categorical),
-        model_final=mean_model(task.categorical),
+        model_regression=regressor(task.categorical),
+        model_final=regressor(task.categorical),
         multitask_model_final=False,
         allow_missing=True,
         random_state=0,
@@ -101,7 +101,7 @@ def _dr(X, treatment, y, known, task):
 def _linear_dr(X, treatment, y, known, task):
     model = LinearDRLearner(
         model_propensity=KnownPropensity(),
-        model_regression=mean_model(),
+        model_regression=regressor(),
         featurizer=make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()),
         allow_missing=True,
         random_state=0,
@@ -111,7 +111,7 @@ def _linear_dr(X, treatment, y, known, task):
 
 def _causal_forest(X, treatment, y, known, task):
     model = CausalForestDML(
-        model_y=mean_model(task.categorical),
+        model_y=regressor(task.categorical),
         model_t=DummyClassifier(),
         discrete_treatment=True,
         n_estimators=200,
