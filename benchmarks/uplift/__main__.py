@@ -26,16 +26,32 @@ _DATA = tuple(data.name for data in PLAN)
 
 def main() -> None:
     arguments = _parser().parse_args()
-    plan = [data for data in PLAN if not arguments.data or {data.name, data.family} & set(arguments.data)]
+    plan = _chosen(arguments.data)
     store = Store(arguments.folder)
-    cells = cells_of(plan, arguments.seeds, arguments.learners, arguments.most)
+    wanted = cells_of(plan, arguments.seeds, arguments.learners, arguments.most)
+    cells = [cell for cell in wanted if cell.learner not in arguments.without]
     if arguments.judge:
         judge_again(cells, store, _show)
     elif not arguments.table:
-        done = {} if arguments.fresh else store.results()
+        results = {} if arguments.fresh else store.results()
+        done = {key for key, result in results.items() if not result.get("fault")}
         run_cells([cell for cell in cells if cell.key not in done], store, _python(arguments), _show)
     _write_tables(plan, store, arguments)
     _say_faults(cells, store)
+
+
+def _chosen(names: Sequence[str]) -> list[DataSet]:
+    """The data sets of these names or families; without a name all that run unasked.
+
+    Raises
+    ------
+    SystemExit
+        For a name that there is not.
+    """
+    unknown = set(names) - {name for data in PLAN for name in (data.name, data.family)}
+    if unknown:
+        raise SystemExit(f"--data must be of {', '.join(_DATA)}, got {', '.join(sorted(unknown))}.")
+    return [data for data in PLAN if ({data.name, data.family} & set(names) if names else not data.named)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--learners", nargs="+", default=[], metavar="NAME", help="such as perkwise causalml-x"
     )
+    parser.add_argument("--without", nargs="+", default=[], metavar="NAME", help="learners to leave out")
     parser.add_argument("--seeds", choices=list(SEEDS), default="reported", help="(reported)")
     parser.add_argument("--most", type=int, metavar="N", help="at most so many seeds of each data set")
     parser.add_argument("--fresh", action="store_true", help="run cells again that are done")

@@ -32,8 +32,10 @@ class DataSet:
     label: str
     n_seeds: int
     uptake: bool | None = None  # given, withheld, or (None) not there
-    leaves_out: tuple[str, ...] = ()  # learners that are too slow here or do not apply
+    leaves_out: tuple[str, ...] = ()  # learners that are too slow here
     few_seeds: tuple[tuple[str, int], ...] = ()  # slow learners that run on fewer seeds
+    named: bool = False  # run only where it is named: more of the same, for who wants it
+    shares: bool = True  # whether the oracle gains enough to be a measure; in trials it may gain nothing
 
     @property
     def name(self) -> str:
@@ -57,21 +59,22 @@ class DataSet:
 
 
 _FOREST = ("econml-causal-forest",)
+_SLOW_FOR_35 = (*_FOREST, "causalml-r", "sklift-two", "sklift-two-ddr")  # sklift-two is causalml-t
 _FOREST_ON_FEW = (("econml-causal-forest", 5),)
 PLAN = (
     DataSet("hillstrom-visit", "Hillstrom, visit", 20, few_seeds=_FOREST_ON_FEW),
     DataSet("hillstrom-conversion", "Hillstrom, conversion", 20, leaves_out=_FOREST),
     DataSet("hillstrom-spend", "Hillstrom, spend (USD)", 20, leaves_out=_FOREST),
-    DataSet("few", "trials of 1 to 4 arms", 20, leaves_out=_FOREST),
+    DataSet("few", "trials of 1 to 4 arms", 20, shares=False, leaves_out=_FOREST),
     DataSet("uptake-12", "12 services, uptake logged", 5, True, leaves_out=_FOREST),
     DataSet("uptake-12", "12 services, uptake withheld", 5, False, leaves_out=_FOREST),
     DataSet("direct-12", "12 services, effect not through uptake", 5, True, leaves_out=_FOREST),
-    DataSet("uptake-35", "35 services, uptake logged", 5, True, leaves_out=_FOREST),
-    DataSet("uptake-35", "35 services, uptake withheld", 5, False, leaves_out=_FOREST),
-    DataSet("direct-35", "35 services, effect not through uptake", 5, True, leaves_out=_FOREST),
-    DataSet("uptake-12-margin", "12 services, margin, uptake logged", 5, True, leaves_out=_FOREST),
+    DataSet("uptake-35", "35 services, uptake logged", 5, True, _SLOW_FOR_35),
+    DataSet("uptake-35", "35 services, uptake withheld", 5, False, _SLOW_FOR_35),
+    DataSet("direct-35", "35 services, effect not through uptake", 5, True, _SLOW_FOR_35, named=True),
+    DataSet("uptake-12-margin", "12 services, margin, uptake logged", 5, True, _FOREST, named=True),
     DataSet("shop-12", "simulated shop, 12 services", 5, True, leaves_out=_FOREST),
-    DataSet("shop-35", "simulated shop, 35 services", 5, True, leaves_out=_FOREST),
+    DataSet("shop-35", "simulated shop, 35 services", 5, True, _SLOW_FOR_35, named=True),
     DataSet("starbucks-repurchase", "Starbucks rewards, repurchase", 5, True, leaves_out=_FOREST),
     DataSet("starbucks-margin", "Starbucks rewards, net margin (USD)", 5, True, leaves_out=_FOREST),
 )

@@ -50,19 +50,21 @@ class Line:
 
 def lines_of(data: DataSet, results: Results, seeds: Sequence[int]) -> list[Line]:
     """The learners of a data set that have results, the best gain first."""
-    found = [_line(data.name, learner, results, seeds) for _, learner in data.learners()]
+    found = [_line(data, learner, results, seeds) for _, learner in data.learners()]
     there = [line for line in found if line]
     return sorted(there, key=lambda line: -line.figures["gain"].value)
 
 
-def _line(name: str, learner: str, results: Results, seeds: Sequence[int]) -> Line | None:
+def _line(data: DataSet, learner: str, results: Results, seeds: Sequence[int]) -> Line | None:
+    name = data.name
     of_seed = {seed: results[name, seed, learner] for seed in seeds if (name, seed, learner) in results}
     good = {seed: one for seed, one in of_seed.items() if not one.get("fault")}
     if not good:
         return None
     ours = {seed: results.get((name, seed, OURS), {}) for seed in good}
     both = [seed for seed in good if "gain" in ours[seed]]
-    kept = [figure for figure in FIGURES if next(iter(good.values()))[figure] is not None]
+    told = next(iter(good.values()))
+    kept = [figure for figure in FIGURES if told[figure] is not None and (figure != "share" or data.shares)]
     return Line(
         data=name,
         learner=learner,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.uplift.learners.bases import classifier
+from benchmarks.uplift.learners.bases import ROUNDS_OF_SINGLE_MODEL, classifier
 from benchmarks.uplift.tasks import Task, UptakeColumn
 
 _N_FOLDS = 3
@@ -23,9 +23,8 @@ def with_uptake_column(task: Task) -> Task:
     models = []
     for one in range(_N_FOLDS):
         rows = (task.service >= 0) & (fold != one)
-        models.append(
-            classifier(categorical).fit(_beside(task.X[rows], task.service[rows]), task.uptake[rows])
-        )
+        model = classifier(categorical, ROUNDS_OF_SINGLE_MODEL)
+        models.append(model.fit(_beside(task.X[rows], task.service[rows]), task.uptake[rows]))
     train = np.empty((len(task.y), task.n_services), np.float32)
     for one, model in enumerate(models):
         train[fold == one] = _of_all_services(model, task.X[fold == one], task.n_services)

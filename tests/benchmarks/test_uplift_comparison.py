@@ -17,7 +17,7 @@ from benchmarks.uplift.trials import draw_trial_task, make_trial
 from benchmarks.uplift.uptake_column import with_uptake_column
 from benchmarks.uplift.worlds import draw_task, make_world
 
-TRIAL = DataSet("few", "trials", n_seeds=1)
+TRIAL = DataSet("few", "trials", n_seeds=1, shares=True)
 
 
 def quietly(what: str, done: int, n: int) -> None:

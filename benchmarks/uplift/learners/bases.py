@@ -13,25 +13,26 @@ Floats = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32], NDArray[np.float32] | None], Floats]
 Fit = Callable[[Task], Predict]
 
-# Gentle trees, as one would choose for effects that are small beside the noise. Of the settings looked at
-# on development seeds they served the peers best (see benchmarks/README.md).
+# Trees of the size that is ours by default, and slow steps. Of the settings looked at on development seeds
+# these served the peers best: more rounds where one model must tell the services apart, fewer elsewhere.
 SETTINGS = {
-    "n_estimators": 100,
     "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_child_samples": 100,
-    "reg_lambda": 5.0,
+    "num_leaves": 7,
+    "min_child_samples": 200,
+    "reg_lambda": 10.0,
     "subsample": 0.8,
     "subsample_freq": 1,
     "colsample_bytree": 0.8,
 }
+ROUNDS, ROUNDS_OF_SINGLE_MODEL = 100, 200
 
 
 class _WithCategories:
     """Fits with the columns of category codes that it was made with, which libraries know nothing of."""
 
-    def fit(self, X, y, **further):
-        return super().fit(X, y, categorical_feature=self.get_params()["category_columns"], **further)
+    def fit(self, X, y, sample_weight=None):
+        columns = self.get_params()["category_columns"]
+        return super().fit(X, y, sample_weight=sample_weight, categorical_feature=columns)
 
 
 class Regressor(_WithCategories, lgb.LGBMRegressor):
@@ -42,19 +43,19 @@ class Classifier(_WithCategories, lgb.LGBMClassifier):
     """LightGBM for 0 and 1."""
 
 
-def regressor(categorical: Sequence[int] = ()) -> Regressor:
+def regressor(categorical: Sequence[int] = (), rounds: int = ROUNDS) -> Regressor:
     """A base learner of means; squared error serves outcomes of 0 and 1 too."""
-    return Regressor(**SETTINGS, category_columns=list(categorical), **_COMMON)
+    return Regressor(n_estimators=rounds, category_columns=list(categorical), **SETTINGS, **_COMMON)
 
 
-def classifier(categorical: Sequence[int] = ()) -> Classifier:
+def classifier(categorical: Sequence[int] = (), rounds: int = ROUNDS) -> Classifier:
     """A base learner of probabilities."""
-    return Classifier(**SETTINGS, category_columns=list(categorical), **_COMMON)
+    return Classifier(n_estimators=rounds, category_columns=list(categorical), **SETTINGS, **_COMMON)
 
 
-def outcome_model(y: Floats, categorical: Sequence[int] = ()) -> lgb.LGBMModel:
+def outcome_model(y: Floats, categorical: Sequence[int] = (), rounds: int = ROUNDS) -> lgb.LGBMModel:
     """A classifier for 0 and 1, a regressor for money."""
-    return classifier(categorical) if is_binary(y) else regressor(categorical)
+    return classifier(categorical, rounds) if is_binary(y) else regressor(categorical, rounds)
 
 
 def is_binary(y: Floats) -> bool:

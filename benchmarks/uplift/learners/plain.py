@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.uplift.learners.bases import Fit, Floats, Predict, is_binary, outcome_model
+from benchmarks.uplift.learners.bases import (
+    ROUNDS_OF_SINGLE_MODEL,
+    Fit,
+    Floats,
+    Predict,
+    is_binary,
+    outcome_model,
+)
 from benchmarks.uplift.tasks import Task
 from training.averages import average_uplift
 
@@ -14,7 +21,7 @@ def _pooled_s(task: Task) -> Predict:
     own = np.zeros(len(task.y))
     if task.uptake_column:
         own = np.where(task.service >= 0, task.uptake_column.train[rows, task.service], 0.0)
-    model = outcome_model(task.y, [*task.categorical, task.X.shape[1]])
+    model = outcome_model(task.y, [*task.categorical, task.X.shape[1]], ROUNDS_OF_SINGLE_MODEL)
     model.fit(np.column_stack([task.X, task.service + 1, own]), task.y)
 
     def mean(X: NDArray[np.float32], code: int, uptake: Floats) -> Floats:

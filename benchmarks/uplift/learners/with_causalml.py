@@ -16,16 +16,16 @@ from causalml.inference.meta import (
     BaseXRegressor,
 )
 
-from benchmarks.uplift.learners.bases import Fit, classifier, is_binary, regressor
+from benchmarks.uplift.learners.bases import ROUNDS_OF_SINGLE_MODEL, Fit, classifier, is_binary, regressor
 from benchmarks.uplift.learners.per_service import FitArm, each_service
 
 
 def _s(X, treated, y, p, categorical):
     shifted = [column + 1 for column in categorical]  # the treatment is put before the features
     if is_binary(y):
-        model = BaseSClassifier(learner=classifier(shifted), control_name=0)
+        model = BaseSClassifier(learner=classifier(shifted, ROUNDS_OF_SINGLE_MODEL), control_name=0)
     else:
-        model = BaseSRegressor(learner=regressor(shifted), control_name=0)
+        model = BaseSRegressor(learner=regressor(shifted, ROUNDS_OF_SINGLE_MODEL), control_name=0)
     model.fit(X=X, treatment=treated, y=y)
     return lambda of: model.predict(X=of, verbose=False)[:, 0]
 

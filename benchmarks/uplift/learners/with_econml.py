@@ -18,7 +18,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.uplift.learners.bases import Fit, Floats, Predict, classifier, regressor
+from benchmarks.uplift.learners.bases import (
+    ROUNDS_OF_SINGLE_MODEL,
+    Fit,
+    Floats,
+    Predict,
+    classifier,
+    regressor,
+)
 from benchmarks.uplift.learners.per_service import LEAST_ROWS
 from benchmarks.uplift.tasks import Task
 
@@ -64,7 +71,8 @@ def _all_services(fit_all: Callable[[NDArray, NDArray, Floats, Floats, Task], ob
 
 
 def _s(X, treatment, y, known, task):
-    return SLearner(overall_model=regressor(task.categorical), allow_missing=True).fit(y, treatment, X=X)
+    model = regressor(task.categorical, ROUNDS_OF_SINGLE_MODEL)
+    return SLearner(overall_model=model, allow_missing=True).fit(y, treatment, X=X)
 
 
 def _x(X, treatment, y, known, task):
@@ -98,15 +106,22 @@ def _dr(X, treatment, y, known, task):
     return model.fit(y, treatment, X=X, W=known, inference=None)
 
 
+class _ImputedLinearDR:
+    """LinearDRLearner on standardised features without gaps; where the gaps were is a feature."""
+
+    def __init__(self, X, treatment, y, known):
+        self.prepare = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+        self.model = LinearDRLearner(
+            model_propensity=KnownPropensity(), model_regression=regressor(), random_state=0
+        )
+        self.model.fit(y, treatment, X=self.prepare.fit_transform(X), W=known, inference=None)
+
+    def const_marginal_effect(self, X):
+        return self.model.const_marginal_effect(self.prepare.transform(X))
+
+
 def _linear_dr(X, treatment, y, known, task):
-    model = LinearDRLearner(
-        model_propensity=KnownPropensity(),
-        model_regression=regressor(),
-        featurizer=make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()),
-        allow_missing=True,
-        random_state=0,
-    )
-    return model.fit(y, treatment, X=X, W=known, inference=None)
+    return _ImputedLinearDR(X, treatment, y, known)
 
 
 def _causal_forest(X, treatment, y, known, task):

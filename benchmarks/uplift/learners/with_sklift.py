@@ -2,13 +2,13 @@
 
 from sklift.models import SoloModel, TwoModels
 
-from benchmarks.uplift.learners.bases import Fit, outcome_model
+from benchmarks.uplift.learners.bases import ROUNDS_OF_SINGLE_MODEL, Fit, outcome_model
 from benchmarks.uplift.learners.per_service import each_service
 
 
 def _solo(method: str) -> Fit:
     def fit_arm(X, treated, y, p, categorical):
-        model = SoloModel(outcome_model(y, categorical), method=method)
+        model = SoloModel(outcome_model(y, categorical, ROUNDS_OF_SINGLE_MODEL), method=method)
         return model.fit(X, y, treated).predict
 
     return each_service(fit_arm)
