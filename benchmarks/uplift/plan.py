@@ -19,8 +19,9 @@ LEARNERS: dict[str, tuple[str, ...]] = {
         "econml-causal-forest",
     ),
 }
-RULES = ("best-constant", "popularity", "response", "random")  # no learners of effects: not counted as peers
 OURS = "perkwise"
+RULES = ("best-constant", "popularity", "response", "random")  # no model of effects
+PEERS = tuple(name for library in ("sklift", "causalml", "econml") for name in LEARNERS[library])
 SEEDS = {"reported": REPORTED_SEEDS, "development": DEVELOPMENT_SEEDS}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.uplift.plan import OURS, RULES, DataSet
+from benchmarks.uplift.plan import OURS, PEERS, DataSet
 
 Results = Mapping[tuple[str, int, str], Mapping[str, Any]]
 FIGURES = ("share", "gain", "qini")
@@ -83,11 +83,11 @@ def _line(data: DataSet, learner: str, results: Results, seeds: Sequence[int]) -
 
 
 def best_peer(lines: Sequence[Line], figure: str) -> Line | None:
-    """The learner of effects, not ours and no mere rule, with the best mean of a figure.
+    """The learner of causalml, econml or scikit-uplift with the best mean of a figure.
 
     It is chosen on these very results, so it is favoured by chance: the comparison is hard on us.
     """
-    peers = [line for line in lines if line.learner not in (OURS, *RULES) and figure in line.figures]
+    peers = [line for line in lines if line.learner in PEERS and figure in line.figures]
     return max(peers, key=lambda line: line.figures[figure].value, default=None)
 
 
