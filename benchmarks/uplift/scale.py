@@ -10,7 +10,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
@@ -98,14 +98,14 @@ def large_task(world: World, n_rows: int, rng: np.random.Generator) -> Task:
     return replace(parts[0], **joined)
 
 
-def measure(size: str, n_jobs: int, folder: Path) -> list[Measured]:
+def measure(size: str, n_jobs: int, folder: Path) -> Iterator[Measured]:
     """Fitting at this size; and scoring as many users where they are a million."""
     task_file, users_file, model_folder = folder / "task.npz", folder / "users.npy", folder / "model"
     _apart(_write, size, task_file, users_file)
-    measured = [_apart(measure_fit, task_file, model_folder, n_jobs)]
-    if measured[0].n_rows >= 1_000_000:
-        measured.append(_apart(measure_scores, users_file, model_folder, n_jobs))
-    return measured
+    fit = _apart(measure_fit, task_file, model_folder, n_jobs)
+    yield fit
+    if fit.n_rows >= 1_000_000:
+        yield _apart(measure_scores, users_file, model_folder, n_jobs)
 
 
 def _write(size: str, task_file: Path, users_file: Path) -> None:
@@ -134,7 +134,9 @@ def main() -> None:
     for number, size in enumerate(arguments.only):
         print(f"{number}/{len(arguments.only)} {size}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            found += measure(size, arguments.jobs, Path(folder))
+            for one in measure(size, arguments.jobs, Path(folder)):
+                print(f"{one.work}: {one.wall_seconds:.1f} s", file=sys.stderr, flush=True)
+                found.append(one)
     print(json.dumps([asdict(one) for one in found]) if arguments.json else _table(found))
 
 
