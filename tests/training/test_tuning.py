@@ -9,10 +9,10 @@ from training.tuning import tune
 
 @pytest.fixture(scope="module")
 def log():
-    """One service that adds the sign of x, to 1,500 users."""
+    """One service that adds the sign of x times another column, to 1,500 users: only trees can see it."""
     rng = np.random.default_rng(0)
-    X, service = rng.normal(size=(1500, 2)), rng.integers(-1, 1, 1500)
-    y = X[:, 1] + (service == 0) * np.sign(X[:, 0]) + 0.3 * rng.normal(size=1500)
+    X, service = rng.normal(size=(1500, 3)), rng.integers(-1, 1, 1500)
+    y = X[:, 1] + (service == 0) * np.sign(X[:, 0] * X[:, 2]) + 0.3 * rng.normal(size=1500)
     return {
         "X": X,
         "service": service,
@@ -35,7 +35,7 @@ def test_no_trials_return_the_defaults(log):
 
 
 def test_settings_that_see_more_of_a_plain_effect_replace_the_defaults(unbroken):
-    # 200 rows a leaf, the default, are too many for 1,000 rows of a step at 0.
+    # 200 rows a leaf, the default, are too many for 1,000 rows of steps at 0.
     settings, trials = unbroken
     best = trials.loc[trials["loss"].idxmin()]
     assert best["gain"] > best["gain_se"] > 0
