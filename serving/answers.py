@@ -136,6 +136,7 @@ def number_or_none(number: float) -> float | None:
 
 def _offer(rank: int, offered: Offered, catalog: Catalog) -> dict[str, Any]:
     service = catalog.services[offered.position]
+    why = offered.why
     return {
         "service_id": service.service_id,
         "name": service.name,
@@ -147,8 +148,10 @@ def _offer(rank: int, offered: Offered, catalog: Catalog) -> dict[str, Any]:
         "propensity": offered.propensity,
         "why": [
             {"feature": reason.feature, "value": number_or_none(reason.value), "effect": reason.effect}
-            for reason in offered.why
+            for reason in (why.reasons if why else ())
         ],
+        "why_base": why.base if why else None,
+        "why_rest": why.rest if why else None,
     }
 
 

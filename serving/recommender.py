@@ -13,7 +13,7 @@ from offers.policy import decide, n_reason
 from offers.ranking import is_known
 from offers.settings import DecisionSettings, Settings
 from offers.types import Estimates, Refusal, Slates
-from serving.explanation import Reason, explain
+from serving.explanation import Explanation, explain
 from training.bundle import Bundle
 
 
@@ -41,7 +41,7 @@ class Offered:
     value: float
     cost: float
     propensity: float  # of this service at this rank
-    why: tuple[Reason, ...]
+    why: Explanation | None  # of the value; None where it was not asked for
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _offered(
                 value=_value(uplift, cost, settings.decision),
                 cost=cost,
                 propensity=propensity,
-                why=reasons.get(position, ()),
+                why=reasons.get(position),
             )
         )
     return tuple(offered)

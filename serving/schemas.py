@@ -92,7 +92,7 @@ class FeedbackRequest(Request):
 class Why(BaseModel):
     feature: str
     value: float | None = Field(description="The feature's value in the profile; null: unknown.")
-    effect: float = Field(description="What it adds to the uplift in margin, currency units.")
+    effect: float = Field(description="What it adds to the value of the service, currency units.")
 
 
 class Offer(BaseModel):
@@ -104,7 +104,13 @@ class Offer(BaseModel):
     value: float = Field(description="Uplift less costs, offered alone.")
     cost: float = Field(description="Expected cost, offered alone: uptake * unit_cost + contact_cost.")
     propensity: float = Field(description="Probability of this service at this rank.")
-    why: list[Why]
+    why: list[Why] = Field(
+        description="With explain: the features that move the value most, strongest first."
+    )
+    why_base: float | None = Field(
+        description="With explain: the value for a typical user; it, the effects and why_rest are the value."
+    )
+    why_rest: float | None = Field(description="With explain: what all other features add, currency units.")
 
 
 class WhyNot(BaseModel):

@@ -14,6 +14,7 @@ import numpy as np
 from lightgbm.basic import _LIB, _safe_call
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.exposure_log import N_FOLDS
 
 Objective = Literal["binary", "regression"]
@@ -106,6 +107,20 @@ class Ensemble:
             return np.zeros(len(features))
         threads = 1 if len(features) <= _FEW_ROWS else max(n_jobs, 0)
         return np.asarray(self.booster.predict(features, raw_score=True, num_threads=threads)) / N_FOLDS
+
+    def explain(self, features: NDArray[np.float32], n_jobs: int = -1) -> Attribution:
+        """`raw` taken apart by TreeSHAP: (n,) the expected value, (n, q) what each column adds to it.
+
+        References
+        ----------
+        Lundberg and others (2020), From local explanations to global understanding with explainable AI for
+        trees.
+        """
+        if self.booster is None or not len(features):
+            return Attribution.nothing((len(features),), features.shape[1])
+        threads = 1 if len(features) <= _FEW_ROWS else max(n_jobs, 0)
+        parts = np.asarray(self.booster.predict(features, pred_contrib=True, num_threads=threads))
+        return Attribution(parts[:, -1] / N_FOLDS, parts[:, :-1] / N_FOLDS)
 
     def dump(self, name: str, texts: dict[str, str]) -> str | None:
         """Put the booster's text under `name`; returns the name, or None when there are no trees."""

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ from features.tiers import Tiers
 from offers.catalog import Catalog
 from offers.settings import Settings, WindowSettings
 from offers.types import Estimates, Service
+from training.attribution import Attribution, check_services
 from training.bundle_files import BundleError, check_seal, seal
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
@@ -91,6 +92,21 @@ class Bundle:
             uplift_repurchase=self.uplift_repurchase.predict(X) if repurchase else unknown,
             uplift_margin=self.uplift_margin.predict(X),
         )
+
+    def explain_value(
+        self, X: NDArray[np.float32], services: Sequence[int] | None = None, money_price: float = 0.0
+    ) -> Attribution:
+        """What each column adds to the value of offering a service alone, in currency units.
+
+        Base (n, k) and contributions (n, k, n_columns) for k services, by default all; the base is the value
+        for a typical user, and base + contributions is uplift_margin − (uptake × unit_cost + contact_cost) ×
+        (1 + money_price).
+        """
+        which = check_services(services, len(self.catalog))
+        uplift = self.uplift_margin.explain(X, services)
+        cost = self.uptake.explain(X, services).times(self.catalog.unit_cost[which])
+        cost = Attribution(cost.base + self.catalog.contact_cost[which], cost.contributions)
+        return uplift.plus(cost.times(-(1 + money_price)))
 
 
 def write_bundle(parts: BundleParts, root: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.boosting import CrossFit, LearnerSettings, sigmoid
 from training.exposure_log import ExposureLog
 from training.nuisance import Baseline, fit_baseline
@@ -35,6 +36,39 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What is known of n users and k services, and what p columns of the profile add to what was derived."""
+
+    known: Known  # of all services
+    services: NDArray[np.intp]  # (k,) positions of those that are explained
+    baseline: Attribution  # base (n, 1), contributions (n, 1, p)
+    uptake: Attribution | None  # of the uptake uplift, base (n, k), contributions (n, k, p)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k)"""
+        return len(self.known.of_user), len(self.services)
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the profile: p."""
+        return self.known.of_user.shape[1] - 1
+
+    def derived(self, position: int) -> Attribution:
+        """Of the baseline or the uptake uplift, by its position in a pair; base (n, 1) or (n, k).
+
+        A learner reads these as float32; that rounding is in the base.
+        """
+        value = self.known.column(position)
+        if position == self.n_columns:
+            contributions = self.baseline.contributions
+        else:
+            assert self.uptake is not None
+            value, contributions = value[:, self.services], self.uptake.contributions
+        return Attribution(value - contributions.sum(axis=-1), contributions)
+
+
+@dataclass(frozen=True)
 class EffectFeatures:
     """The models behind the columns that a profile does not have."""
 
@@ -56,6 +90,18 @@ class EffectFeatures:
             uptake = uptake - self.holdout_uptake.predict(features, n_jobs)[:, None]
         return replace(users, uptake=uptake.astype(np.float32))
 
+    def explain(self, features: NDArray[np.float32], services: NDArray[np.intp], n_jobs: int = -1) -> Sources:
+        """What is known of users, and how it comes about, for some of the services."""
+        known = self.of(features, n_jobs)
+        baseline = _of_one(self.baseline.explain(features, n_jobs))
+        if self.uptake is None:
+            return Sources(known, services, baseline, None)
+        uptake = self.uptake.explain(features, services, n_jobs).through(sigmoid)
+        if self.holdout_uptake is not None:
+            nothing = _of_one(self.holdout_uptake.explain(features, n_jobs))
+            uptake = uptake.plus(nothing.times(-1.0))
+        return Sources(known, services, baseline, uptake)
+
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
         holdout_uptake = self.holdout_uptake
         return {
@@ -72,6 +118,11 @@ class EffectFeatures:
             uptake and PooledUptake.restore(uptake, texts),
             holdout_uptake and Baseline.restore(holdout_uptake, texts),
         )
+
+
+def _of_one(found: Attribution) -> Attribution:
+    """(n,) and (n, p) as (n, 1) and (n, 1, p), to stand beside services."""
+    return Attribution(found.base[:, None], found.contributions[:, None])
 
 
 @dataclass(frozen=True)

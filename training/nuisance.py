@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.boosting import (
     Binned,
     Ensemble,
@@ -32,6 +33,11 @@ class Baseline:
     def predict(self, features: NDArray[np.float32], n_jobs: int = -1) -> NDArray[np.float64]:
         """(n,) on the outcome's own scale."""
         return self._link(self.start + self.ensemble.raw(features, n_jobs))
+
+    def explain(self, features: NDArray[np.float32], n_jobs: int = -1) -> Attribution:
+        """What each column adds to the baseline, base (n,) and contributions (n, p)."""
+        found = self.ensemble.explain(features, n_jobs)
+        return Attribution(self.start + found.base, found.contributions).through(self._link)
 
     def _link(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         return sigmoid(raw) if self.objective == "binary" else raw

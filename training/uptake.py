@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from training.attribution import Attribution, check_services
 from training.boosting import DEFAULTS, Binned, CrossFit, Ensemble, LearnerSettings, cross_fit, logit, sigmoid
 from training.exposure_log import (
+    N_FOLDS,
     NOTHING,
     Columns,
     check_attributes,
@@ -20,6 +23,7 @@ from training.exposure_log import (
     content_order,
     deal_folds,
 )
+from training.known_splits import Trees
 from training.model_files import read_model, write_model
 from training.pairs import beside_service, smoothed_rate
 
@@ -52,6 +56,43 @@ class PooledUptake:
     def pairs(self, features: NDArray[np.float32], service: NDArray[np.intp]) -> NDArray[np.float32]:
         """(n, p + 2 + k): each row's features, its service, and that service's rate and attributes."""
         return beside_service(features, service, np.column_stack([self.rates, self.attributes]))
+
+    def explain(
+        self, features: NDArray[np.float32], services: NDArray[np.intp], n_jobs: int = -1
+    ) -> Attribution:
+        """What each of p columns adds to the logits, base (n, k) and contributions (n, k, p) of k services.
+
+        The trees are asked with the service known: what it is like, alone or with a column, is not a
+        contribution of its own. So a service's base is the same for all users.
+        """
+        pairs = self.pairs(features, np.zeros(len(features), dtype=np.intp))
+        found = Attribution.nothing((len(features), len(services)), features.shape[1])
+        for position, service in enumerate(services.tolist()):
+            level, ensemble = self._of_service(service, features.shape[1])
+            parts = ensemble.explain(pairs, n_jobs)
+            found.base[:, position] = level + parts.base
+            found.contributions[:, position] = parts.contributions[:, : features.shape[1]]
+        return found
+
+    def _of_service(self, service: int, n_features: int) -> tuple[float, Ensemble]:
+        """What is said of a service whoever the user is, and the trees that ask for the user."""
+        if service not in self._restricted:
+            start = float(self.starts[service])
+            (told,) = self.pairs(np.empty((1, 0), dtype=np.float32), np.array([service])).tolist()
+            level, text = self._trees.where(dict(enumerate(told, start=n_features)))
+            ensemble = Ensemble.restore(text and "service", {"service": text or ""})
+            self._restricted[service] = start + level / N_FOLDS, ensemble
+        return self._restricted[service]
+
+    @cached_property
+    def _restricted(self) -> dict[int, tuple[float, Ensemble]]:
+        return {}
+
+    @cached_property
+    def _trees(self) -> Trees:
+        texts: dict[str, str] = {}
+        name = self.ensemble.dump("trees", texts)
+        return Trees.parse(texts[name]) if name else Trees("", ())
 
     def dump(self, name: str, texts: dict[str, str]) -> dict[str, Any]:
         return {
@@ -123,6 +164,10 @@ class Calibration:
             if np.abs(step).max() < 1e-9:
                 break
         return cls(float(beta[0]), beta[1] + beta[2:])
+
+    def of(self, services: NDArray[np.intp]) -> "Calibration":
+        """That of some of the services, in this order."""
+        return Calibration(self.slope, self.offset[services])
 
     def apply(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, S) probabilities of (n, S) logits."""
@@ -225,6 +270,19 @@ class UptakeModel:
         step = max(1, _CHUNK_PAIRS // len(self.model_.rates))
         chunks = [features[i : i + step] for i in range(0, max(len(features), 1), step)]
         return np.vstack([self.calibration_.apply(self.model_.raw(chunk, self.n_jobs)) for chunk in chunks])
+
+    def explain(self, X: ArrayLike | pd.DataFrame, services: Sequence[int] | None = None) -> Attribution:
+        """What each of p columns adds to the probabilities: base (n, k) and contributions (n, k, p).
+
+        Parameters
+        ----------
+        services : sequence of int, optional
+            Positions of the k services to explain; by default all.
+        """
+        features = self.columns_.matrix(X)
+        which = check_services(services, len(self.model_.rates))
+        logits = self.model_.explain(features, which, self.n_jobs)
+        return logits.through(self.calibration_.of(which).apply)
 
     def save(self, folder: Path) -> None:
         """Write `uptake.json` and the boosters' texts into an existing or new folder."""

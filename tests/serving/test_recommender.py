@@ -121,28 +121,32 @@ def test_nobody_asked_for_means_no_decision(bundle):
     assert recommend(bundle, Settings(), [], NOW) == []
 
 
-def test_the_effect_told_is_what_the_value_loses_with_the_typical_feature(bundle, asked):
-    settings = Settings(exploration=QUIET)
-    told = recommend(bundle, settings, [replace(one, explain=True) for one in asked[:20]], NOW)
-    assert any(one.why for decision in told for one in decision.offered)
-    golden = np.array(bundle.manifest["golden"]["profiles"], dtype=np.float32)
-    for decision in told:
-        for one in decision.offered:
-            assert len(one.why) <= 3
-            for reason in one.why:
-                column = bundle.layout.columns.index(reason.feature)
-                other = decision.asked.profile.copy()
-                np.testing.assert_equal(float(other[column]), reason.value)
-                known = golden[:, column][~np.isnan(golden[:, column])]
-                other[column] = np.median(known) if len(known) else np.nan
-                changed = bundle.estimates(other[None])
-                service = bundle.catalog.services[one.position]
-                cost = changed.uptake[0, one.position] * service.unit_cost + service.contact_cost
-                value = changed.uplift_margin[0, one.position] - cost
-                assert reason.effect == pytest.approx(one.value - value)
+@pytest.mark.parametrize("money_price", [0.0, 0.5])
+def test_base_effects_and_rest_add_up_to_the_value(bundle, asked, money_price):
+    settings = Settings(exploration=QUIET, decision=DecisionSettings(money_price=money_price))
+    told = recommend(bundle, settings, [replace(one, explain=True) for one in asked[:40]], NOW)
+    offered = [(decision, one) for decision in told for one in decision.offered]
+    assert any(one.why.reasons for _, one in offered)
+    for decision, one in offered:
+        effects = [reason.effect for reason in one.why.reasons]
+        assert one.why.base + sum(effects) + one.why.rest == pytest.approx(one.value, rel=1e-9)
+        assert 0 not in effects and len(effects) <= 3
+        assert effects == sorted(effects, key=abs, reverse=True)
+        for reason in one.why.reasons:
+            column = bundle.layout.columns.index(reason.feature)
+            np.testing.assert_equal(reason.value, float(decision.asked.profile[column]))
+
+
+def test_a_feature_that_no_model_asks_for_is_no_reason(bundle, asked):
+    told = bundle.explain_value(np.stack([one.profile for one in asked]))
+    unused = np.flatnonzero((told.contributions == 0).all(axis=(0, 1)))
+    assert 0 < len(unused) < len(bundle.layout.columns)
+    changed = np.stack([one.profile for one in asked])
+    changed[:, unused] = np.random.default_rng(0).normal(size=(len(asked), len(unused)))
+    assert np.array_equal(bundle.explain_value(changed).contributions, told.contributions)
 
 
 def test_without_explain_nothing_is_explained(bundle, asked):
     settings = Settings(exploration=QUIET)
     (decision,) = recommend(bundle, settings, asked[:1], NOW)
-    assert all(one.why == () for one in decision.offered)
+    assert all(one.why is None for one in decision.offered)

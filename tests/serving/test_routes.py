@@ -51,6 +51,14 @@ def test_a_recommendation_is_ranked_and_has_every_key(client, user_id, bundle):
     assert answer["degraded"] is None
     assert [one["rank"] for one in answer["services"]] == list(range(1, len(answer["services"]) + 1))
     assert set(answer["services"][0]) == set(schemas.Offer.model_fields)
+    for one in answer["services"]:
+        effects = [reason["effect"] for reason in one["why"]]
+        assert one["why_base"] + sum(effects) + one["why_rest"] == pytest.approx(one["value"], rel=1e-9)
+
+
+def test_without_explain_there_is_no_why(client, user_id):
+    for one in client.post("/recommend", json={"user_id": user_id}).json()["services"]:
+        assert (one["why"], one["why_base"], one["why_rest"]) == ([], None, None)
 
 
 def test_n_shortens_the_list_and_never_lengthens_it_beyond_the_setting(client, user_id, settings):

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.boosting import sigmoid
-from training.effect_features import Known
+from training.effect_features import Known, Sources
 from training.evidence import Evidence
 
 _LEAST = 1e-5  # of a baseline, so that its logit stays finite
@@ -44,6 +45,11 @@ class BaselineProportion:
     def predict_uplift(self, known: Known) -> NDArray[np.float64]:
         """(n, S) deviations from the averages."""
         return self._uplift(known.column(self.column_), self.factor_) - self.centre_
+
+    def explain(self, sources: Sources) -> Attribution:
+        """The same for some services, taken apart."""
+        factor, centre = self.factor_[sources.services], self.centre_[sources.services]
+        return sources.derived(self.column_).through(lambda baseline: self._uplift(baseline, factor) - centre)
 
     def _uplift(self, baseline: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float64]:
         return _odds_uplift(baseline, factor) if self.binary_ else baseline * factor

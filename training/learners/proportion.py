@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from training.effect_features import Known
+from training.attribution import Attribution
+from training.effect_features import Known, Sources
 from training.evidence import Evidence
 from training.exposure_log import N_FOLDS
 from training.shrinkage import shrink
@@ -46,6 +47,12 @@ class UptakeProportion:
         """(n, S) deviations from the averages."""
         assert known.uptake is not None
         return self.gain_per_use_ * (known.uptake.astype(np.float64) - self.centre_)
+
+    def explain(self, sources: Sources) -> Attribution:
+        """The same for some services, taken apart."""
+        gain, centre = self.gain_per_use_[sources.services], self.centre_[sources.services]
+        uptake = sources.derived(sources.n_columns + 1)
+        return Attribution(uptake.base - centre, uptake.contributions).times(gain)
 
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
         return {"gain_per_use": self.gain_per_use_.tolist(), "centre": self.centre_.tolist()}

@@ -1,6 +1,6 @@
 """Linear deviations: slopes that all services share, and each service's own, by empirical Bayes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from training.effect_features import Known
+from training.attribution import Attribution
+from training.effect_features import Known, Sources
 from training.evidence import Evidence
 from training.exposure_log import N_FOLDS
 
@@ -59,6 +60,17 @@ class HierarchicalRidge:
         """(n, S) deviations from the averages."""
         return self._sum(known, self.slopes_, power=1)
 
+    def explain(self, sources: Sources) -> Attribution:
+        """The same for some services, taken apart; a column at its mean score adds nothing."""
+        found = Attribution.nothing(sources.shape, sources.n_columns)
+        for scale, slope in zip(self.basis_.scales, self.slopes_[sources.services].T, strict=True):
+            if scale.column < sources.n_columns:
+                score = scale.apply(sources.known.column(scale.column))
+                found.contributions[:, :, scale.column] += score * slope
+            else:
+                found = found.plus(sources.derived(scale.column).through(_line(scale, slope)))
+        return found
+
     def predict_variance(self, known: Known) -> NDArray[np.float64]:
         """(n, S) posterior variance of the deviations, slopes taken as independent."""
         return self._sum(known, self.variance_, power=2)
@@ -85,6 +97,10 @@ class HierarchicalRidge:
         learner.slopes_ = np.array(state["slopes"]).reshape(len(state["slopes"]), shape[1])
         learner.variance_ = np.array(state["variance"]).reshape(len(state["variance"]), shape[1])
         return learner
+
+
+def _line(scale: "Scale", slope: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    return lambda values: scale.apply(values) * slope
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.boosting import DEFAULTS, Ensemble, LearnerSettings, cross_fit
-from training.effect_features import Known
+from training.effect_features import Known, Sources
 from training.evidence import Holdout
 from training.learners.trees import effect_settings
 from training.shrinkage import slope_and_z, trust
+from training.learners.trees import effect_settings, passed_on
+from training.shrinkage import trusted_slope
 
 
 @dataclass
@@ -47,6 +50,14 @@ class SharedEffect:
         if not self.scale_:
             return np.zeros(len(known.of_user))
         return -self.scale_ * self.ensemble_.raw(known.of_user, self.n_jobs)
+
+    def explain(self, sources: Sources) -> Attribution:
+        """The same taken apart, base (n, 1) and contributions (n, 1, p)."""
+        if not self.scale_:
+            return Attribution.nothing((sources.shape[0], 1), sources.n_columns)
+        parts = self.ensemble_.explain(sources.known.of_user, self.n_jobs).times(-self.scale_)
+        found = passed_on(parts, sources, 0)
+        return Attribution(found.base[:, None], found.contributions[:, None])
 
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
         return {"booster": self.ensemble_.dump("shared", texts), "scale": self.scale_}

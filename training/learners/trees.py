@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from training.attribution import Attribution
 from training.boosting import DEFAULTS, Ensemble, Growth, LearnerSettings, grow
-from training.effect_features import Known
+from training.effect_features import Known, Sources
 from training.evidence import Evidence
 from training.shrinkage import shrink
 
@@ -82,6 +83,16 @@ class ServiceTrees:
                 deviation[:, j] = self.strengths_[j] * ensemble.raw(known.pairs(j), self.n_jobs)
         return deviation
 
+    def explain(self, sources: Sources) -> Attribution:
+        """The same for some services, taken apart by TreeSHAP."""
+        found = Attribution.nothing(sources.shape, sources.n_columns)
+        for k, j in enumerate(sources.services.tolist()):
+            ensemble = self.ensembles_[j]
+            if ensemble.booster is not None and self.strengths_[j]:
+                parts = ensemble.explain(sources.known.pairs(j), self.n_jobs).times(self.strengths_[j])
+                found.base[:, k], found.contributions[:, k] = passed_on(parts, sources, k)
+        return found
+
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
         names = [ensemble.dump(f"{self.name}_{j}", texts) for j, ensemble in enumerate(self.ensembles_)]
         return {"boosters": names, "strengths": self.strengths_.tolist()}
@@ -92,6 +103,21 @@ class ServiceTrees:
         learner.ensembles_ = [Ensemble.restore(name, texts) for name in state["boosters"]]
         learner.strengths_ = np.array(state["strengths"])
         return learner
+
+
+def passed_on(parts: Attribution, sources: Sources, k: int) -> Attribution:
+    """What trees credit to columns of a pair with the k-th service, passed on to those of the profile.
+
+    Base (n,) and contributions (n, q) in, (n,) and (n, p) out.
+    """
+    base, contributions = parts.base, parts.contributions[:, : sources.n_columns]
+    found = Attribution(base, contributions)
+    for position in range(sources.n_columns, parts.contributions.shape[1]):
+        column = sources.derived(position)
+        own = min(k, column.base.shape[1] - 1)  # the baseline is the same beside every service
+        one = Attribution(column.base[:, own], column.contributions[:, own])
+        found = found.plus(one.share(parts.contributions[:, position]))
+    return found
 
 
 def _enough(evidence: Evidence) -> dict[int, NDArray[np.intp]]:
