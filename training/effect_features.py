@@ -39,8 +39,8 @@ class Known:
 class Sources:
     """What is known of n users and k services, and what p columns of the profile add to what was derived."""
 
-    known: Known  # of all services
-    services: NDArray[np.intp]  # (k,) positions of those that are explained
+    known: Known  # of these services alone
+    services: NDArray[np.intp]  # (k,) their positions among all
     baseline: Attribution  # base (n, 1), contributions (n, 1, p)
     uptake: Attribution | None  # of the uptake uplift, base (n, k), contributions (n, k, p)
 
@@ -64,7 +64,7 @@ class Sources:
             contributions = self.baseline.contributions
         else:
             assert self.uptake is not None
-            value, contributions = value[:, self.services], self.uptake.contributions
+            contributions = self.uptake.contributions
         return Attribution(value - contributions.sum(axis=-1), contributions)
 
 
@@ -80,19 +80,21 @@ class EffectFeatures:
         """What is known of users alone, from features of shape (n, p) and their baseline (n,)."""
         return Known(np.column_stack([features, baseline.astype(np.float32)]), None)
 
-    def of(self, features: NDArray[np.float32], n_jobs: int = -1) -> Known:
-        """What is known of users with features of shape (n, p), and of each service for them."""
+    def of(
+        self, features: NDArray[np.float32], n_jobs: int = -1, services: NDArray[np.intp] | None = None
+    ) -> Known:
+        """What is known of users with features of shape (n, p), and of each service, or of some, for them."""
         users = self.users(features, self.baseline.predict(features, n_jobs))
         if self.uptake is None:
             return users
-        uptake = sigmoid(self.uptake.raw(features, n_jobs))
+        uptake = sigmoid(self.uptake.raw(features, n_jobs, services))
         if self.holdout_uptake is not None:
             uptake = uptake - self.holdout_uptake.predict(features, n_jobs)[:, None]
         return replace(users, uptake=uptake.astype(np.float32))
 
     def explain(self, features: NDArray[np.float32], services: NDArray[np.intp], n_jobs: int = -1) -> Sources:
         """What is known of users, and how it comes about, for some of the services."""
-        known = self.of(features, n_jobs)
+        known = self.of(features, n_jobs, services)
         baseline = _of_one(self.baseline.explain(features, n_jobs))
         if self.uptake is None:
             return Sources(known, services, baseline, None)

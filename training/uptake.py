@@ -41,12 +41,15 @@ class PooledUptake:
     attributes: NDArray[np.float64]  # (S, k)
     ensemble: Ensemble
 
-    def raw(self, features: NDArray[np.float32], n_jobs: int = -1) -> NDArray[np.float64]:
-        """(n, S) logits for features of shape (n, p)."""
-        n, n_services = len(features), len(self.rates)
-        service = np.tile(np.arange(n_services), n)
-        pairs = self.pairs(np.repeat(features, n_services, axis=0), service)
-        return (self.starts[service] + self.ensemble.raw(pairs, n_jobs)).reshape(n, n_services)
+    def raw(
+        self, features: NDArray[np.float32], n_jobs: int = -1, services: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float64]:
+        """(n, S) logits for features of shape (n, p), or (n, k) of some services."""
+        which = np.arange(len(self.rates)) if services is None else services
+        service = np.tile(which, len(features))
+        pairs = self.pairs(np.repeat(features, len(which), axis=0), service)
+        raw = self.starts[service] + self.ensemble.raw(pairs, n_jobs)
+        return raw.reshape(len(features), len(which))
 
     @property
     def starts(self) -> NDArray[np.float64]:

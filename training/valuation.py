@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from training.dataset import Dataset
 from training.evaluation.baselines import baseline_policies
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import PERKWISE, Evaluation, Notes
+from training.evaluation.importances import importances
 from training.log_checks import check_log
 from training.source import Source
 from training.split import Split
@@ -59,6 +61,14 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
         rng=np.random.default_rng(seed),
         oracle_share=oracle_share(bundle, source.folder, source.history, settings),
         log_findings=check_log(source, seed),
+        importances=importances(
+            partial(bundle.explain_value, money_price=settings.decision.money_price),
+            test.X,
+            may,
+            bundle.layout.columns,
+            test.categorical,
+            np.random.default_rng(seed),
+        ),
     )
 
 

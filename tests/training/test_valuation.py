@@ -87,6 +87,21 @@ def test_the_interval_of_every_policy_holds_its_true_value(trained, name):
     assert found["snips"]["low"] < truth < found["snips"]["high"]
 
 
+def test_the_report_names_the_column_that_decides(trained):
+    report = trained.home / "var" / "reports" / f"{trained.first['bundle']}.json"
+    found = json.loads(report.read_text())["importances"]
+    assert found["columns"][0]["column"] == "attribute/side"
+    assert {one[0]["column"] for one in found["services"].values()} == {"attribute/side"}
+
+
+def test_a_bundle_s_values_are_what_their_parts_add_up_to(first_bundle, held_out):
+    estimates = first_bundle.estimates(held_out.X[:200])
+    cost = estimates.uptake * first_bundle.catalog.unit_cost + first_bundle.catalog.contact_cost
+    for price in (0.0, 0.3):
+        found = first_bundle.explain_value(held_out.X[:200], money_price=price)
+        assert found.total == pytest.approx(estimates.uplift_margin - (1 + price) * cost, rel=1e-9, abs=1e-9)
+
+
 def test_shares_of_the_oracle_are_those_of_the_truth(first_bundle, shop_source, shop_settings):
     share = oracle_share(first_bundle, shop_source.folder, shop_source.history, shop_settings)
     for name in ("best_constant", "popularity", "random", "nothing"):

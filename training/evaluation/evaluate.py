@@ -22,6 +22,7 @@ from training.evaluation.figures import (
     Outcome,
 )
 from training.evaluation.held_out_checks import check_held_out, pooled_calibration
+from training.evaluation.importances import Importances
 from training.evaluation.policy_figures import paired_gains, value_policy
 from training.evaluation.service_figures import (
     MIN_EXPOSURES,
@@ -46,6 +47,7 @@ def evaluate(
     oracle_share: Mapping[str, float] | None = None,
     n_replicates: int = 1000,
     log_findings: Sequence[Finding] = (),
+    importances: Importances | None = None,
 ) -> Evaluation:
     """Every figure of the report, each with its baseline, its interval and its sample size.
 
@@ -70,6 +72,8 @@ def evaluate(
         Share of the oracle's gain over nothing that each policy reaches, where the truth is known.
     log_findings : sequence of Finding
         What `check_log` found; the checks of the held-out rows are added.
+    importances : Importances, optional
+        Which columns move the value of offers.
 
     Raises
     ------
@@ -113,6 +117,7 @@ def evaluate(
         costs=costs,
         calibration=calibration,
         findings=(*log_findings, *findings),
+        importances=importances,
     )
 
 

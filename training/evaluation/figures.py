@@ -11,6 +11,7 @@ from training.evaluation.balance import Balance
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import Finding
 from training.evaluation.curves import Reliability
+from training.evaluation.importances import Importances
 from training.evaluation.log_counts import LogCounts
 from training.evaluation.uplift_calibration import UpliftCalibration
 from training.suspicions.suspicion import Suspicion
@@ -173,6 +174,7 @@ class Evaluation:
     costs: CostFigures | None = None  # None where no offer is expected to gain anything
     calibration: UpliftCalibration | None = None  # of uplift, all services together
     findings: tuple[Finding, ...] = ()  # every check of log and models
+    importances: Importances | None = None  # of columns for the value of offers
 
     @property
     def alerts(self) -> tuple[Finding, ...]:
@@ -193,6 +195,8 @@ class Evaluation:
             "policies": {name: _policy_json(figures) for name, figures in self.policies.items()},
             "gain": {f"over_{name}": _interval_json(self.gains[name]) for name in _GAINS_IN_JSON},
             "services": {figures.service_id: figures.to_json() for figures in self.services},
+            "importances": self.importances
+            and self.importances.to_json([figures.service_id for figures in self.services]),
             "checks": [finding.to_json() for finding in self.findings],
             "report": report,
         }

@@ -115,6 +115,7 @@ def render(evaluation: Evaluation) -> str:
         cost_plot=_cost_plot(evaluation),
         top=TOP,
         budget_verdict=wording.budget_verdict,
+        importance_decimals=_importance_decimals(evaluation),
         service_names=[service.name for service in evaluation.services],
         total=_total(evaluation),
     )
@@ -140,6 +141,12 @@ def _by_value(evaluation: Evaluation) -> list[str]:
 def _best_first(service: ServiceFigures) -> tuple[bool, float]:
     basis = service.net or service.uplift
     return basis is None, -basis.value if basis else -service.n
+
+
+def _importance_decimals(evaluation: Evaluation) -> int:
+    """As many as give the largest three digits."""
+    largest = max(evaluation.importances.overall, default=0.0) if evaluation.importances else 0.0
+    return max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
 
 
 def _total(evaluation: Evaluation) -> Interval:

@@ -89,7 +89,7 @@ class ServiceTrees:
         for k, j in enumerate(sources.services.tolist()):
             ensemble = self.ensembles_[j]
             if ensemble.booster is not None and self.strengths_[j]:
-                parts = ensemble.explain(sources.known.pairs(j), self.n_jobs).times(self.strengths_[j])
+                parts = ensemble.explain(sources.known.pairs(k), self.n_jobs).times(self.strengths_[j])
                 found.base[:, k], found.contributions[:, k] = passed_on(parts, sources, k)
         return found
 
