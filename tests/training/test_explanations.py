@@ -62,12 +62,12 @@ SHOPS = {
     "few services": Shop(2),
     "few services, orders": Shop(3, binary=True),
     "few services without uptake": Shop(2, with_uptake=False),
-    "many services": Shop(7, n=12_000),
-    "many services, orders": Shop(7, binary=True, n=12_000),
-    "many services without uptake": Shop(6, with_uptake=False, n=12_000),
+    "many services": Shop(7, n=8_000),
+    "many services, orders": Shop(7, binary=True, n=8_000),
+    "many services without uptake": Shop(6, with_uptake=False, n=8_000),
     "one service": Shop(1, n=3000),
-    "used unasked": Shop(6, n=12_000, unasked=0.2),
-    "services alike": Shop(8, n=12_000, attributes=np.array([[j % 2, j / 8] for j in range(8)])),
+    "used unasked": Shop(6, n=8_000, unasked=0.2),
+    "services alike": Shop(8, n=8_000, attributes=np.array([[j % 2, j / 8] for j in range(8)])),
 }
 
 
@@ -112,11 +112,11 @@ def shares(model, X) -> np.ndarray:
 def test_the_columns_that_decide_get_most(shop):
     one, *models = shop
     for model in models:
-        share = shares(model, one.X[:400])
+        share = shares(model, one.X[:200])
         assert share[0] > 0.55 and share[:2].sum() > 0.75  # by column 1 a baseline is high, or a use unasked
 
 
-@pytest.mark.parametrize("n_services", [2, 6])
+@pytest.mark.parametrize("n_services", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_column_that_decides_alone_gets_more_than_nine_tenths(n_services):
     # Users right of 0 use even services and odd ones hardly ever; those left of it the other way round.
     rng = np.random.default_rng(0)
@@ -151,9 +151,9 @@ def test_columns_that_add_twice_and_once_get_two_thirds_and_one(n_services):
 def test_what_a_column_adds_has_the_sign_of_what_it_does(many):
     # Even services are used by users right of 0 and odd ones by those left of it.
     one, uplift, uptake = many
-    right = one.X[:400, 0] > 0.5
+    right = one.X[:200, 0] > 0.5
     for model in (uplift, uptake):
-        added = model.explain(one.X[:400]).contributions[:, :, 0]
+        added = model.explain(one.X[:200]).contributions[:, :, 0]
         assert (added[right][:, ::2] > 0).mean() > 0.95 and (added[right][:, 1::2] < 0).mean() > 0.95
 
 
@@ -167,7 +167,7 @@ def test_a_column_that_nothing_asks_for_adds_nothing():
 
 def test_the_base_of_an_uplift_hardly_depends_on_the_user(many):
     one, uplift, _ = many
-    found = uplift.explain(one.X[:400])
+    found = uplift.explain(one.X[:200])
     assert found.base.std(axis=0).max() < 0.05 * found.total.std(axis=0).min()
 
 
