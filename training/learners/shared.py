@@ -11,10 +11,8 @@ from training.attribution import Attribution
 from training.boosting import DEFAULTS, Ensemble, LearnerSettings, cross_fit
 from training.effect_features import Known, Sources
 from training.evidence import Holdout
-from training.learners.trees import effect_settings
-from training.shrinkage import slope_and_z, trust
 from training.learners.trees import effect_settings, passed_on
-from training.shrinkage import trusted_slope
+from training.shrinkage import slope_and_z, trust
 
 
 @dataclass
