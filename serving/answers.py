@@ -29,7 +29,7 @@ def decision_answer(decision_id: str, decision: Decision, bundle: Bundle) -> dic
         "decision_id": decision_id,
         "user_id": asked.user_id,
         "arm": decision.arm,
-        "services": [_offer(rank, one, bundle.catalog) for rank, one in enumerate(decision.offered, start=1)],
+        "services": [_offer(rank, one, bundle) for rank, one in enumerate(decision.offered, start=1)],
         "n_reason": decision.n_reason,
         "degraded": None,
         "bundle": bundle.hash,
@@ -106,7 +106,7 @@ def profile_answer(user_id: str, profile: Profile, columns: tuple[str, ...]) -> 
     }
 
 
-def services_answer(catalog: Catalog, bundle_hash: str) -> dict[str, Any]:
+def services_answer(bundle: Bundle) -> dict[str, Any]:
     """The answer of GET /services."""
     return {
         "services": [
@@ -122,10 +122,11 @@ def services_answer(catalog: Catalog, bundle_hash: str) -> dict[str, Any]:
                 "provider": service.provider,
                 "active_from": service.active_from.isoformat() if service.active_from else None,
                 "active_until": service.active_until.isoformat() if service.active_until else None,
+                "cold": cold,
             }
-            for service in catalog.services
+            for service, cold in zip(bundle.catalog.services, bundle.cold.tolist(), strict=True)
         ],
-        "bundle": bundle_hash,
+        "bundle": bundle.hash,
     }
 
 
@@ -134,8 +135,8 @@ def number_or_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _offer(rank: int, offered: Offered, catalog: Catalog) -> dict[str, Any]:
-    service = catalog.services[offered.position]
+def _offer(rank: int, offered: Offered, bundle: Bundle) -> dict[str, Any]:
+    service = bundle.catalog.services[offered.position]
     why = offered.why
     return {
         "service_id": service.service_id,
@@ -146,6 +147,7 @@ def _offer(rank: int, offered: Offered, catalog: Catalog) -> dict[str, Any]:
         "value": offered.value,
         "cost": offered.cost,
         "propensity": offered.propensity,
+        "cold": bool(bundle.cold[offered.position]),
         "why": [
             {"feature": reason.feature, "value": number_or_none(reason.value), "effect": reason.effect}
             for reason in (why.reasons if why else ())

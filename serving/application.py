@@ -100,7 +100,7 @@ class Application:
 
     async def services(self) -> dict[str, Any]:
         """The catalogue that decisions are made from."""
-        return answers.services_answer(self.bundle.catalog, self.bundle.hash)
+        return answers.services_answer(self.bundle)
 
     async def delete_user(self, user_id: str) -> dict[str, Any]:
         """Remove a user; what comes in about them later is refused."""

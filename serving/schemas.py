@@ -89,6 +89,12 @@ class FeedbackRequest(Request):
     service_id: Text = ""
 
 
+Cold = Annotated[
+    bool,
+    Field(description="Hardly shown when the models learned: its numbers come from services like it."),
+]
+
+
 class Why(BaseModel):
     feature: str
     value: float | None = Field(description="The feature's value in the profile; null: unknown.")
@@ -104,6 +110,7 @@ class Offer(BaseModel):
     value: float = Field(description="Uplift less costs, offered alone.")
     cost: float = Field(description="Expected cost, offered alone: uptake * unit_cost + contact_cost.")
     propensity: float = Field(description="Probability of this service at this rank.")
+    cold: Cold
     why: list[Why] = Field(
         description="With explain: the features that move the value most, strongest first."
     )
@@ -200,6 +207,7 @@ class ServiceAnswer(BaseModel):
     provider: str
     active_from: datetime | None
     active_until: datetime | None
+    cold: Cold
 
 
 class ServicesAnswer(BaseModel):

@@ -24,7 +24,7 @@ from training.bundle import Bundle
 class Scores:
     """What a batch decided."""
 
-    rows: pd.DataFrame  # columns of the table exposures, then uptake, uplift, value and cost
+    rows: pd.DataFrame  # columns of the table exposures, then uptake, uplift, value, cost and cold
     money_price: float  # what a cost of 1 had to earn on top
     expected_cost: float  # of the policy's lists, currency units
 
@@ -53,7 +53,8 @@ def score(
     -------
     Scores
         ``rows`` has a row for each service of a list, and one without a service where nothing is
-        shown; uptake, uplift, value and cost are those of the service offered alone.
+        shown; uptake, uplift, value and cost are those of the service offered alone, and cold says that
+        they come from services like it.
     """
     history = History.of(tables, bundle.layout, bundle.windows.uptake_days)
     n_users = len(history.user_ids)
@@ -149,5 +150,6 @@ def _rows(
             "uplift": uplift,
             "value": uplift - cost * (1 + settings.decision.money_price),
             "cost": cost,
+            "cold": is_service & bundle.cold[place],
         }
     )

@@ -10,6 +10,8 @@ _POOLED_ROWS = 200  # the pooled residual variance counts as this many rows of e
 _WEIGHT_CAP_QUANTILE = 0.99
 _LEAST_SPREAD = 0.05  # least variance between services, in units of their median squared error
 _ATTRIBUTE_SHARES = (0.0, 0.5, 0.9)  # of the variance between services, that their attributes may explain
+_LEAST_INFORMATION = 1e-6  # of a service's own, added: two that only ever stood together are not told apart
+_MOST_LIST_WEIGHT = 5.0  # of a list, in mean weights of lists as long
 
 
 @dataclass(frozen=True)
@@ -18,16 +20,17 @@ class Averages:
 
     uplift: NDArray[np.float64]
     se: NDArray[np.float64]
+    unasked: float  # mean residual where nothing was shown: the baseline's own error, taken off the uplifts
 
 
 @dataclass(frozen=True)
 class ListRows:
-    """What rows of lists say of one service each, its companions' effects taken off; shapes (m,)."""
+    """m lists as equations `residual = Σ proportion × average uplift + noise`."""
 
-    residual: NDArray[np.float64]
-    service: NDArray[np.intp]
-    propensity: NDArray[np.float64]  # that the service stood where it did
-    precision: NDArray[np.float64]  # of the residual, as against that of a service offered alone
+    residual: NDArray[np.float64]  # (m,) outcome less baseline and what this user departs from the averages
+    service: NDArray[np.intp]  # (m, longest), −1 pads
+    proportion: NDArray[np.float64]  # (m, longest) of the uplift of an offer alone; 0 at pads
+    propensity: NDArray[np.float64]  # (m,) of the whole list
 
 
 def average_uplift(
@@ -39,12 +42,13 @@ def average_uplift(
 ) -> Averages:
     """Average uplift of each service by empirical Bayes.
 
-    Each service's mean residual, weighted by 1 / propensity (capped), less that of the holdout; what lists
-    say of it joins in by its precision. Then all are shrunk by a normal model in which services differ by
-    their attributes and beyond; the variance between services is after Paule and Mandel (1982), the share of
-    it that attributes explain is the likeliest of none, a half and nine tenths. The variance of residuals is
-    pooled over services: a service shown five times without a purchase would otherwise look infinitely
-    certain. With one or two services nothing is shrunk.
+    Each service's mean residual, weighted by 1 / propensity (capped), less that of the holdout. Where there
+    are lists, those means and the equations of the lists are solved together by least squares. Then all are
+    shrunk by a normal model in which services differ by their attributes and beyond; the variance between
+    services is after Paule and Mandel (1982), the share of it that attributes explain is the likeliest of
+    none, a half and nine tenths. The variance of residuals is pooled over services: a service shown five
+    times without a purchase would otherwise look infinitely certain. With one or two services nothing is
+    shrunk.
 
     Parameters
     ----------
@@ -74,10 +78,11 @@ def average_uplift(
             mean[j], variance[j] = _weighted_mean(
                 residual[rows], 1 / propensity[rows, j + 1], pooled_variance
             )
+    mean = mean - holdout[0]
     if lists is not None:
-        mean, variance = _join(mean, variance, lists, pooled_variance)
-    uplift, variance = _shrink(mean - holdout[0], variance, attributes)
-    return Averages(uplift, np.sqrt(variance + holdout[1]))
+        mean, variance = _join(mean, variance, lists, holdout[0])
+    uplift, variance = _shrink(mean, variance, attributes)
+    return Averages(uplift, np.sqrt(variance + holdout[1]), holdout[0])
 
 
 def _weighted_mean(
@@ -92,21 +97,46 @@ def _weighted_mean(
 
 
 def _join(
-    mean: NDArray[np.float64], variance: NDArray[np.float64], lists: ListRows, pooled_variance: float
+    mean: NDArray[np.float64], variance: NDArray[np.float64], lists: ListRows, unasked: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The means with those of the lists, each by its precision."""
-    mean, variance = mean.copy(), variance.copy()
-    for j in np.unique(lists.service):
-        rows = lists.service == j
-        weight = lists.precision[rows] / lists.propensity[rows]
-        other, other_variance = _weighted_mean(lists.residual[rows], weight, pooled_variance)
-        other_variance /= float(np.average(lists.precision[rows], weights=weight))
-        if np.isnan(mean[j]):
-            mean[j], variance[j] = other, other_variance
-        else:
-            share = variance[j] / (variance[j] + other_variance)
-            mean[j], variance[j] = mean[j] + share * (other - mean[j]), variance[j] * (1 - share)
+    """Averages that fit the services' own means and the lists best, and their variances.
+
+    Were each list divided among its services one by one instead, an error that they share would be handed
+    from companion to companion, and grow.
+    """
+    weight = _list_weights(lists)
+    noise = float(np.average((lists.residual - unasked) ** 2, weights=weight)) or 1.0
+    n, longest = len(mean), lists.service.shape[1]
+    information, evidence = np.zeros((n, n)), np.zeros(n)
+    for a in range(longest):
+        rows = lists.service[:, a] >= 0
+        one = lists.service[rows, a]
+        own = weight[rows] * lists.proportion[rows, a] / noise
+        evidence += np.bincount(one, own * (lists.residual[rows] - unasked), n)
+        for b in range(longest):
+            other, product = np.maximum(lists.service[rows, b], 0), own * lists.proportion[rows, b]
+            information += np.bincount(one * n + other, product, n * n).reshape(n, n)
+    seen = np.isfinite(mean)
+    information[np.diag_indices(n)] += 1 / variance
+    evidence[seen] += mean[seen] / variance[seen]
+    known = np.diag(information) > 0
+    inner = information[np.ix_(known, known)]
+    covariance = np.linalg.inv(inner + _LEAST_INFORMATION * np.diag(np.diag(inner)))
+    mean, variance = np.full(n, np.nan), np.full(n, np.inf)
+    mean[known], variance[known] = covariance @ evidence[known], np.diag(covariance)
     return mean, variance
+
+
+def _list_weights(lists: ListRows) -> NDArray[np.float64]:
+    """1 / propensity against the mean of lists as long, capped; all sum to as many rows as they are worth.
+
+    Longer lists are rarer one by one, which is no reason to trust them more.
+    """
+    weight = 1 / lists.propensity
+    length = (lists.service >= 0).sum(axis=1)
+    mean = np.bincount(length, weight) / np.maximum(np.bincount(length), 1)
+    weight = np.minimum(weight / mean[length], _MOST_LIST_WEIGHT)
+    return weight * weight.sum() / (weight**2).sum()
 
 
 def _shrink(

@@ -69,6 +69,11 @@ class Bundle:
         """The outcome windows that the models were trained for."""
         return WindowSettings(**self.manifest["settings"]["windows"])
 
+    @property
+    def cold(self) -> NDArray[np.bool_]:
+        """Services shown so seldom that what is said of them comes from the others, shape (n_services,)."""
+        return self.uplift_margin.cold_
+
     def estimates(self, X: NDArray[np.float32], repurchase: bool = True) -> Estimates:
         """What the models say of each user and service.
 

@@ -13,6 +13,7 @@ from features.tables import Tables
 from offers.catalog import Catalog
 from offers.settings import WindowSettings
 from offers.types import Progress
+from training.lists import Lists
 from training.propensity import full_propensities
 from training.propensity_estimate import estimate_propensities
 
@@ -48,6 +49,13 @@ class Dataset:
         log does not name; NaN on the others. None where the log names all.
     trimmed : bool array of shape (n,), optional
         Rows on which an estimate was lifted to the least that counts.
+    listed : int16 array of shape (n, longest), optional
+        Services of a list of several in the order shown, padded with −1; −1 alone on other rows. None, as
+        the two that follow, where no such list was logged.
+    listed_propensity : float32 array of shape (n, longest), optional
+        Logged probability that this service stood at this place; NaN where there is none.
+    listed_uptake : float32 array of shape (n, longest), optional
+        1 where the service at this place was used within the window, else 0.
     """
 
     X: NDArray[np.float32]
@@ -64,6 +72,9 @@ class Dataset:
     windows: WindowSettings
     estimated: NDArray[np.float32] | None = None
     trimmed: NDArray[np.bool_] | None = None
+    listed: NDArray[np.int16] | None = None
+    listed_propensity: NDArray[np.float32] | None = None
+    listed_uptake: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.service)
@@ -82,7 +93,7 @@ class Dataset:
         Where propensities are estimated, that probability is too.
         """
         alone = self.service != SEVERAL
-        rows = self.take(alone)
+        rows = replace(self.take(alone), listed=None, listed_propensity=None, listed_uptake=None)
         p_alone: float | NDArray = alone.mean()
         if rows.estimated is not None:
             p_alone = np.where(rows.is_estimated, 1 - rows.estimated[:, -1].astype(float), p_alone)
@@ -90,6 +101,33 @@ class Dataset:
             conditional[:, -1] *= 0
             rows = replace(rows, estimated=conditional)
         return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / p_alone, 1.0))
+
+    def lists(self, outcome: NDArray[np.float64], choice_load: float) -> Lists | None:
+        """The lists of several that models may learn from; None where there are none.
+
+        Parameters
+        ----------
+        outcome : array of shape (n,)
+            Of every row: margin or repurchase.
+        choice_load : float
+            Where uptake does not tell it.
+        """
+        rows = np.flatnonzero(self.is_teaching_list)
+        if self.listed is None or self.listed_uptake is None or not len(rows):
+            return None
+        return Lists.of(
+            self.X[rows],
+            self.listed[rows],
+            self.slate_propensity[rows],
+            outcome[rows],
+            self.listed_uptake[rows],
+            choice_load,
+        )
+
+    @property
+    def is_teaching_list(self) -> NDArray[np.bool_]:
+        """Lists of several whose propensity is logged, shape (n,); an estimate is no list's weight."""
+        return (self.service == SEVERAL) & ~self.is_estimated
 
     @property
     def is_estimated(self) -> NDArray[np.bool_]:
@@ -128,6 +166,9 @@ class Dataset:
 def read_slates(tables: Tables, history: History) -> pd.DataFrame:
     """The log with one row a slate: user, shown_at_us, service and slate_propensity.
 
+    Where there are lists of several, `service_1`, `propensity_1`, `service_2` and so on hold their places;
+    −1 and NaN where there is none.
+
     Raises
     ------
     ValueError
@@ -152,10 +193,40 @@ def read_slates(tables: Tables, history: History) -> pd.DataFrame:
             "slate_propensity": exposures["slate_propensity"],
         }
     )
+    first = ~rows["slate_id"].duplicated()
     alone = ~rows["slate_id"].duplicated(keep=False)
-    rows["service"] = rows["service"].where(alone, SEVERAL)
-    slates = rows.drop_duplicates("slate_id").drop(columns="slate_id")
-    return slates.astype({"user": "int64", "service": "int16"})
+    slates = rows.assign(service=rows["service"].where(alone, SEVERAL))[first].drop(columns="slate_id")
+    slates = slates.astype({"user": "int64", "service": "int16"})
+    if alone.all():
+        return slates
+    slate = rows["slate_id"].factorize()[0]
+    order = np.lexsort((exposures["position"], slate))
+    order = order[~alone.to_numpy()[order]]
+    services, propensities = _in_places(
+        slate[order],
+        rows["service"].to_numpy(np.int16)[order],
+        exposures["propensity"].to_numpy(np.float32)[order],
+        len(slates),
+    )
+    places = {f"service_{k}": column for k, column in enumerate(services.T, start=1)}
+    places |= {f"propensity_{k}": column for k, column in enumerate(propensities.T, start=1)}
+    return slates.assign(**places)
+
+
+def _in_places(
+    slate: Ints, service: NDArray[np.int16], propensity: NDArray[np.float32], n_slates: int
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Rows sorted by slate and position as arrays with a row a slate and a column a place, padded.
+
+    >>> rows = np.array([0, 0, 2]), np.array([7, 5, 6], np.int16), np.array([0.1, 0.2, 0.3], np.float32)
+    >>> _in_places(*rows, n_slates=3)[0].tolist()
+    [[7, 5], [-1, -1], [6, -1]]
+    """
+    place = np.arange(len(slate)) - np.searchsorted(slate, slate)
+    services = np.full((n_slates, place.max() + 1), NOTHING, dtype=np.int16)
+    propensities = np.full(services.shape, np.nan, dtype=np.float32)
+    services[slate, place], propensities[slate, place] = service, propensity
+    return services, propensities
 
 
 def build_dataset(
@@ -195,6 +266,7 @@ def build_dataset(
     shown_at_us = slates["shown_at_us"].to_numpy()
     n_orders, margin_cents = _orders_after(history, user, shown_at_us, windows.repurchase_days)
     n_uses = _uses_after(history, user, service, shown_at_us, windows.uptake_days)
+    listed, listed_propensity = _places(slates)
     X = compute(history, layout, user, shown_at_us, progress)
     propensity, estimated, trimmed = _complete_propensities(
         slates["slate_propensity"].to_numpy(np.float64), X, service, user, shown_at_us, layout
@@ -214,6 +286,9 @@ def build_dataset(
         windows=windows,
         estimated=estimated,
         trimmed=trimmed,
+        listed=listed,
+        listed_propensity=listed_propensity,
+        listed_uptake=_listed_uptake(history, user, listed, shown_at_us, windows.uptake_days),
     )
 
 
@@ -262,6 +337,27 @@ def _uses_after(history: History, user: Ints, service: NDArray, shown_at_us: Int
     pair = np.where(alone, user * n_services + service, 0)
     n_uses = pairs.rows_before(pair, shown_at_us + days * DAY_US) - pairs.rows_before(pair, shown_at_us)
     return np.where(alone, n_uses, 0)
+
+
+def _places(slates: pd.DataFrame) -> tuple[NDArray[np.int16] | None, NDArray[np.float32] | None]:
+    """Services and propensities of each place, as `read_slates` left them; None without any list."""
+    n_places = sum(name.startswith("service_") for name in slates.columns)
+    if not n_places:
+        return None, None
+    places = range(1, n_places + 1)
+    services = slates[[f"service_{k}" for k in places]].to_numpy(np.int16)
+    return services, slates[[f"propensity_{k}" for k in places]].to_numpy(np.float32)
+
+
+def _listed_uptake(
+    history: History, user: Ints, listed: NDArray[np.int16] | None, shown_at_us: Ints, days: int
+) -> NDArray[np.float32] | None:
+    if listed is None:
+        return None
+    uptake = np.zeros(listed.shape, dtype=np.float32)
+    row, place = np.nonzero(listed >= 0)
+    uptake[row, place] = _uses_after(history, user[row], listed[row, place], shown_at_us[row], days) > 0
+    return uptake
 
 
 def _complete_propensities(

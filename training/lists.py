@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from offers.choice import attraction, choice_effort
 from training.averages import ListRows
-from training.exposure_log import N_FOLDS, check_labels
+from training.exposure_log import N_FOLDS, check_labels, content_order
 
 _LEAST_UPTAKE = 0.005
 _MOST_LOAD = 3.0
@@ -16,11 +16,11 @@ _MOST_LOAD = 3.0
 
 @dataclass(frozen=True)
 class Lists:
-    """Rows on which several services were shown together."""
+    """Rows on which several services were shown together, in content order."""
 
     X: NDArray[np.float32]  # (n, p)
     services: NDArray[np.intp]  # (n, longest) positions in the order shown, −1 pads
-    propensity: NDArray[np.float64]  # (n, longest) that the service stood at this place
+    propensity: NDArray[np.float64]  # (n,) of the whole list
     y: NDArray[np.float64]  # (n,)
     taken: NDArray[np.float64]  # (n, longest) 1 where the service was used within the window
     choice_load: float  # where uptake does not tell how much harder each further service makes the choice
@@ -35,12 +35,12 @@ class Lists:
         taken: ArrayLike,
         choice_load: float = 0.25,
     ) -> "Lists":
-        """Checked lists.
+        """Checked lists, in an order that does not depend on the one given.
 
         Raises
         ------
         ValueError
-            Wrong shapes, lists of fewer than two services, propensities outside (0, 1].
+            Wrong shapes, lists of fewer than two services or with one twice, propensities outside (0, 1].
         """
         places = np.asarray(services, dtype=np.intp)
         if places.ndim != 2 or len(places) != len(X):
@@ -48,13 +48,20 @@ class Lists:
         shown = places >= 0
         if (shown.sum(axis=1) < 2).any():
             raise ValueError("services must hold at least two services in every list; one alone is no list.")
+        if _repeats(places):
+            raise ValueError("services must hold no service twice in a list.")
         probability, used = np.asarray(propensity, dtype=np.float64), np.asarray(taken, dtype=np.float64)
-        for name, array in (("propensity", probability), ("taken", used)):
-            if array.shape != places.shape:
-                raise ValueError(f"{name} must have the shape of services {places.shape}, got {array.shape}.")
-        if not ((probability[shown] > 0) & (probability[shown] <= 1)).all():
-            raise ValueError("propensity of what stood in a list must be above 0 and at most 1.")
-        return cls(X, places, probability, check_labels("y", y, len(X)), used, choice_load)
+        if probability.shape != (len(X),):
+            raise ValueError(
+                f"propensity must have the shape ({len(X)},), one a list, got {probability.shape}."
+            )
+        if not ((probability > 0) & (probability <= 1)).all():
+            raise ValueError("propensity of a list must be above 0 and at most 1.")
+        if used.shape != places.shape:
+            raise ValueError(f"taken must have the shape of services {places.shape}, got {used.shape}.")
+        labels = check_labels("y", y, len(X))
+        order = content_order(0, X, places, probability, labels, used)
+        return cls(X[order], places[order], probability[order], labels[order], used[order], choice_load)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -62,6 +69,34 @@ class Lists:
     @property
     def shown(self) -> NDArray[np.bool_]:
         return self.services >= 0
+
+    @property
+    def fold(self) -> NDArray[np.intp]:
+        """(n,) of each list; all its services share it."""
+        return np.arange(len(self)) % N_FOLDS
+
+    def of_places(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, longest) of (n, n_services): each place's own service; what stands at pads means nothing."""
+        return np.take_along_axis(values, np.maximum(self.services, 0), axis=1)
+
+    def proportion(self, uptake: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """(n, longest) P(taken in the list) / P(taken if offered alone); 0 at pads.
+
+        In a list a service works in this proportion: the choice model of `offers.choice`, with the load of
+        greatest likelihood where uptake was logged.
+
+        Parameters
+        ----------
+        uptake : ndarray of shape (n, n_services), optional
+            P(taken if offered alone); None: services are taken alike.
+        """
+        shown = self.shown
+        if uptake is None:
+            effort = choice_effort(shown.sum(axis=1), self.choice_load)[:, None]
+            return np.where(shown, 1 / effort, 0.0)
+        alone = np.clip(self.of_places(uptake), _LEAST_UPTAKE, 1 - _LEAST_UPTAKE)
+        load = choice_load(alone, shown, self.taken)
+        return np.where(shown, _p_take(alone, shown, load) / alone, 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,54 +106,57 @@ class Unfolded:
     list_row: NDArray[np.intp]
     service: NDArray[np.intp]
     fold: NDArray[np.intp]  # all rows of a list have one
-    effect: NDArray[np.float64]  # outcome less baseline less companions, on the scale of an offer alone
-    precision: NDArray[np.float64]  # of the effect, as against that of an offer alone
-    propensity: NDArray[np.float64]
+    uplift: NDArray[np.float64]  # what the service added, with the noise of the list
+    precision: NDArray[np.float64]  # of the uplift, as against that of an offer alone
 
-    def rows(self) -> ListRows:
-        return ListRows(self.effect, self.service, self.propensity, self.precision)
+
+def rows_of(
+    lists: Lists,
+    baseline: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    proportion: NDArray[np.float64],
+) -> ListRows:
+    """What lists say of the services' averages: outcome less baseline and the users' own deviations."""
+    added = proportion * lists.of_places(deviation)
+    return ListRows(
+        residual=lists.y - baseline - added.sum(axis=1),
+        service=lists.services,
+        proportion=proportion,
+        propensity=lists.propensity,
+    )
 
 
 def unfold(
     lists: Lists,
     baseline: NDArray[np.float64],
     uplift: NDArray[np.float64],
-    uptake: NDArray[np.float64] | None,
+    proportion: NDArray[np.float64],
 ) -> Unfolded:
     """Each list's outcome divided among its services.
 
-    In a list a service works in proportion to P(taken in the list) / P(taken if offered alone), by the choice
-    model of `offers.choice`; its load is the one of greatest likelihood where uptake was logged. The outcome
-    is then baseline + Σ proportion × uplift + noise: what the other services are expected to add is taken
-    off, and the rest divided by the service's own proportion. That makes the noise larger by as much, so the
-    row's precision is the proportion squared.
+    The outcome is baseline + Σ proportion × uplift + noise: what the other services are expected to add is
+    taken off, and the rest divided by the service's own proportion. That makes the noise larger by as much,
+    so the row's precision is the proportion squared.
 
     Parameters
     ----------
     baseline : ndarray of shape (n,)
         Expected outcome with nothing shown.
-    uplift, uptake : ndarray of shape (n, n_services)
-        Predicted by models that have not seen these rows; no uptake: services are taken alike.
+    uplift : ndarray of shape (n, n_services)
+        Predicted by models that have not seen these rows.
+    proportion : ndarray of shape (n, longest)
+        As `Lists.proportion` gives it.
     """
-    shown, place = lists.shown, np.maximum(lists.services, 0)
-    if uptake is None:
-        effort = choice_effort(shown.sum(axis=1), lists.choice_load)[:, None]
-        proportion = np.where(shown, 1 / effort, 0.0)
-    else:
-        alone = np.clip(np.take_along_axis(uptake, place, axis=1), _LEAST_UPTAKE, 1 - _LEAST_UPTAKE)
-        load = choice_load(alone, shown, lists.taken)
-        proportion = np.where(shown, _p_take(alone, shown, load) / alone, 0.0)
-    added = proportion * np.take_along_axis(uplift, place, axis=1)
-    row, column = np.nonzero(shown)
-    companions = added.sum(axis=1)[row] - added[row, column]
-    own = proportion[row, column]
+    added = proportion * lists.of_places(uplift)
+    row, place = np.nonzero(lists.shown)
+    left = (lists.y - baseline - added.sum(axis=1))[row] + added[row, place]
+    own = proportion[row, place]
     return Unfolded(
         list_row=row,
-        service=lists.services[row, column],
-        fold=row % N_FOLDS,
-        effect=((lists.y - baseline)[row] - companions) / own,
+        service=lists.services[row, place],
+        fold=lists.fold[row],
+        uplift=left / own,
         precision=own**2,
-        propensity=lists.propensity[row, column],
     )
 
 
@@ -144,3 +182,8 @@ def choice_load(alone: NDArray[np.float64], shown: NDArray[np.bool_], taken: NDA
 def _p_take(alone: NDArray[np.float64], shown: NDArray[np.bool_], load: float) -> NDArray[np.float64]:
     odds = np.where(shown, attraction(alone), 0.0)
     return odds / (choice_effort(shown.sum(axis=1), load) + odds.sum(axis=1))[:, None]
+
+
+def _repeats(places: NDArray[np.intp]) -> bool:
+    ordered = np.sort(places, axis=1)
+    return bool(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any())

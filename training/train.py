@@ -20,10 +20,11 @@ from offers.types import Progress
 from training import tracking
 from training.boosting import LearnerSettings
 from training.bundle import BundleParts, read_bundle, write_bundle
-from training.dataset import Dataset
+from training.dataset import SEVERAL, Dataset
 from training.evaluation.baselines import constant_values, popularity
 from training.evaluation.figures import Evaluation
 from training.evaluation.report import render
+from training.service_attributes import service_attributes
 from training.source import Source, read_source
 from training.split import Split
 from training.sufficiency import check_apart, check_sufficient
@@ -89,7 +90,7 @@ def train(
         lesson = _prepare(data, settings, seed, progress)
     with _timed(seconds, "tuning"):
         learner_settings = _tune(lesson, settings, home / "var" / "optuna.db", seed, progress)
-    models = _fit(lesson, learner_settings, seed, seconds, progress)
+    models = _fit(lesson, learner_settings, settings.decision.choice_load, seed, seconds, progress)
     bundle_path = write_bundle(_parts(lesson, models, settings, seed), home / "var" / "bundles")
     with _timed(seconds, "evaluation"):
         command = f"perkwise evaluate {data} --bundle {bundle_path.name}"
@@ -130,7 +131,7 @@ class _Lesson:
     source: Source
     split: Split
     margin_cap: float
-    train: Dataset
+    train: Dataset  # lists of several among them
     test: Dataset
     single: Dataset  # training rows of one service or nothing
     propensities: NDArray[np.float64]  # of those
@@ -176,16 +177,18 @@ def _tune(
 def _fit(
     lesson: _Lesson,
     learner_settings: LearnerSettings,
+    choice_load: float,
     seed: int,
     seconds: dict[str, float],
     progress: Progress | None,
 ) -> tuple[UptakeModel, UpliftModel, UpliftModel]:
     """The models of uptake, and of uplift in repurchase and in margin."""
-    single, n_services = lesson.single, len(lesson.source.catalog)
+    rows, single, n_services = lesson.train, lesson.single, len(lesson.source.catalog)
     options: dict[str, Any] = {
         "seed": seed,
         "settings": learner_settings,
         "categorical": single.categorical,
+        "attributes": service_attributes(lesson.source.catalog),
     }
     with _timed(seconds, "uptake"):
         offered = single.take(single.service >= 0)
@@ -193,9 +196,11 @@ def _fit(
         _step(progress, 1)
     with _timed(seconds, "uplift"):
         logged = (single.X, single.service, lesson.propensities)
-        repurchase = UpliftModel(**options).fit(*logged, single.repurchase, single.uptake)
+        lists = rows.lists(rows.repurchase, choice_load)
+        repurchase = UpliftModel(**options).fit(*logged, single.repurchase, single.uptake, lists)
         _step(progress, 2)
-        margin = UpliftModel(**options).fit(*logged, single.margin, single.uptake)
+        lists = rows.lists(rows.margin, choice_load)
+        margin = UpliftModel(**options).fit(*logged, single.margin, single.uptake, lists)
         _step(progress, 3)
     return uptake, repurchase, margin
 
@@ -220,6 +225,10 @@ def _parts(
         training={
             "split": asdict(lesson.split),
             "margin_cap": lesson.margin_cap,
+            "lists": {
+                "logged": int((lesson.train.service == SEVERAL).sum()),
+                "learned": int(lesson.train.is_teaching_list.sum()),
+            },
             "baselines": _baselines(lesson.train, uplift_margin),
         },
     )

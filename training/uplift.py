@@ -21,7 +21,7 @@ from training.learners.proportion import UptakeProportion
 from training.learners.ridge import HierarchicalRidge
 from training.learners.shared import SharedEffect
 from training.learners.trees import ServiceTrees
-from training.lists import Lists, Unfolded, unfold
+from training.lists import Lists, Unfolded, rows_of, unfold
 from training.model_files import read_model, write_model
 from training.pairs import Pairing, pair_rows
 from training.stacking import stack
@@ -158,9 +158,13 @@ class UpliftModel:
         averages = average_uplift(residual, log.service, log.propensity, attributes)
         self._fit_effects(log, pairing, known, averages, categorical)
         if lists is not None and len(lists):
-            parts = self._unfold(lists)
-            averages = average_uplift(residual, log.service, log.propensity, attributes, parts.rows())
-            log, pairing, known = self._with_lists(log, pairing, known, lists, parts)
+            proportion = lists.proportion(self._uptake(lists.X))
+            baseline, deviation = self.predict_baseline(lists.X), self.predict(lists.X) - self.average_
+            rows = rows_of(lists, baseline, deviation, proportion)
+            averages = average_uplift(residual, log.service, log.propensity, attributes, rows)
+            baseline = baseline + averages.unasked
+            parts = unfold(lists, baseline, averages.uplift + deviation, proportion)
+            log, pairing, known = self._with_lists(log, pairing, known, lists, baseline, parts)
             self._fit_effects(log, pairing, known, averages, categorical)
         return self
 
@@ -193,17 +197,24 @@ class UpliftModel:
                 gather_holdout(log, known.baseline, categorical, self.n_jobs)
             )
 
-    def _unfold(self, lists: Lists) -> Unfolded:
-        """Lists divided among their services by what the single offers taught."""
-        X = self.columns_.matrix(lists.X)
+    def _uptake(self, X: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """(n, S) uptake of each service offered alone; None where it was not logged."""
         model = self.features_.uptake
-        uptake = None if model is None else sigmoid(model.raw(X, self.n_jobs))
-        return unfold(lists, self.features_.baseline.predict(X, self.n_jobs), self.predict(X), uptake)
+        return None if model is None else sigmoid(model.raw(X, self.n_jobs))
 
     def _with_lists(
-        self, log: ExposureLog, pairing: Pairing, known: OutOfFold, lists: Lists, parts: Unfolded
+        self,
+        log: ExposureLog,
+        pairing: Pairing,
+        known: OutOfFold,
+        lists: Lists,
+        unasked: NDArray[np.float64],
+        parts: Unfolded,
     ) -> tuple[ExposureLog, Pairing, OutOfFold]:
-        """Log, pairs and features with a shown row more for each service of each list."""
+        """Log, pairs and features with a shown row more for each service of each list.
+
+        `unasked` is each list's expected outcome with nothing shown, shape (n,).
+        """
         X = self.columns_.matrix(lists.X)
         facts = self.features_.of(X, self.n_jobs)
         baseline = facts.of_user[:, -1].astype(np.float64)
@@ -214,7 +225,7 @@ class UpliftModel:
         longer = log.with_rows(
             X[parts.list_row],
             parts.service,
-            baseline[parts.list_row] + parts.effect,
+            unasked[parts.list_row] + parts.uplift,
             parts.fold,
             parts.precision,
         )

@@ -1,6 +1,7 @@
 """A bundle valued on the exposures kept from it: the policy that is served, beside the baselines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from offers.types import Estimates
 from training.bundle import Bundle
 from training.dataset import Dataset
 from training.evaluation.baselines import baseline_policies
+from training.evaluation.bootstrap import Interval
 from training.evaluation.evaluate import evaluate
-from training.evaluation.figures import PERKWISE, Evaluation, Notes
+from training.evaluation.figures import PERKWISE, Evaluation, Notes, ServiceFigures
 from training.evaluation.importances import importances
 from training.log_checks import check_log
 from training.source import Source
@@ -47,7 +49,7 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
     test = test.capped(facts["margin_cap"])
     estimates = bundle.estimates(test.X, repurchase=False)
     may = may_offer(bundle, test.X, test.shown_at_us)
-    return evaluate(
+    evaluation = evaluate(
         test,
         policies=policies(bundle, estimates, may, settings),
         q=expected_margin(bundle.uplift_margin.predict_baseline(test.X), estimates, bundle.catalog),
@@ -69,6 +71,19 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
             test.categorical,
             np.random.default_rng(seed),
         ),
+    )
+    return replace(evaluation, services=_with_learned(evaluation.services, bundle, evaluation.level))
+
+
+def _with_learned(
+    services: Sequence[ServiceFigures], bundle: Bundle, level: float
+) -> tuple[ServiceFigures, ...]:
+    """The figures of each service beside what the models learned of it on average."""
+    model = bundle.uplift_margin
+    intervals = zip(model.average_.tolist(), *(end.tolist() for end in model.average_interval(level)))
+    return tuple(
+        replace(figures, learned=Interval(*interval), cold=cold)
+        for figures, interval, cold in zip(services, intervals, bundle.cold.tolist(), strict=True)
     )
 
 
@@ -150,9 +165,12 @@ def _gain(estimates: Estimates, catalog: Catalog) -> Floats:
 
 def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, train: Dataset) -> Notes:
     facts = bundle.manifest["training"]
+    lists = facts["lists"]
     return Notes(
         title=source.folder.resolve().name,
-        n_train=len(train),
+        n_train=len(train) - lists["logged"] + lists["learned"],
+        n_lists=lists["logged"],
+        n_lists_learned=lists["learned"],
         log=source.log,
         dropped=source.dropped,
         uptake_days=settings.windows.uptake_days,

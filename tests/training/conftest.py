@@ -50,6 +50,8 @@ def notes() -> Notes:
     return Notes(
         title="Toy shop",
         n_train=14_000,
+        n_lists=900,
+        n_lists_learned=860,
         log=count_log(np.array([-1, 0, 1, 2, -2]), np.arange(5), np.zeros(5, np.int64), 3),
         dropped={"outcome window not closed yet": 123},
         uptake_days=14,

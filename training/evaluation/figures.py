@@ -31,6 +31,8 @@ class Notes:
 
     title: str  # of the data
     n_train: int  # exposures the models learned from
+    n_lists: int  # lists of several among the training rows
+    n_lists_learned: int  # of these, those that are counted in n_train
     log: LogCounts
     dropped: Mapping[str, int]  # reason: exposures left out before the split
     uptake_days: int
@@ -103,6 +105,8 @@ class ServiceFigures:
     deciles: Deciles | None = None
     net: Interval | None = None  # uplift less cost; of margin only
     roi: Interval | None = None  # (uplift in margin - cost) / cost; none without a cost
+    learned: Interval | None = None  # average uplift as the models have it from the training rows
+    cold: bool = False  # shown there so seldom that what is said of it comes from the others
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -116,6 +120,10 @@ class ServiceFigures:
             "uplift_low": self.uplift.low if self.uplift else None,
             "uplift_high": self.uplift.high if self.uplift else None,
             "roi": self.roi.value if self.roi else None,
+            "uplift_learned": self.learned.value if self.learned else None,
+            "uplift_learned_low": self.learned.low if self.learned else None,
+            "uplift_learned_high": self.learned.high if self.learned else None,
+            "cold": self.cold,
         }
 
 

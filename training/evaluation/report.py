@@ -16,6 +16,7 @@ from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import digits
 from training.evaluation.figures import BASELINES, PERKWISE, TOP, Evaluation, ServiceFigures
 from training.evaluation.plots import cost_plot, decile_plot, qini_plot, reliability_plot
+from training.uplift import COLD_ROWS
 
 _HERE = Path(__file__).parent
 _MARGIN = 2.0  # percent kept free at both ends of a scale, so that a dot at the end is whole
@@ -110,6 +111,7 @@ def render(evaluation: Evaluation) -> str:
         service_scale=Scale.around(s.net or s.uplift for s in evaluation.services if s.uplift),
         service_verdict=wording.service_verdict,
         ranking_verdict=wording.ranking_verdict,
+        cold_rows=COLD_ROWS,
         plots=_service_plots(evaluation),
         uptake_plot=_pooled_plot(evaluation),
         cost_plot=_cost_plot(evaluation),
