@@ -81,7 +81,7 @@ def average_uplift(
     mean = mean - holdout[0]
     if lists is not None:
         mean, variance = _join(mean, variance, lists, holdout[0])
-    uplift, variance = _shrink(mean, variance, attributes)
+    uplift, variance = shrink_alike(mean, variance, attributes)
     return Averages(uplift, np.sqrt(variance + holdout[1]), holdout[0])
 
 
@@ -139,10 +139,13 @@ def _list_weights(lists: ListRows) -> NDArray[np.float64]:
     return weight * weight.sum() / (weight**2).sum()
 
 
-def _shrink(
+def shrink_alike(
     mean: NDArray[np.float64], variance: NDArray[np.float64], attributes: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Posterior mean and variance of each service; NaN means are services never shown."""
+    """Posterior mean and variance of each service; NaN means are services never shown.
+
+    Services alike in their attributes are drawn together more than others are, as far as the means say so.
+    """
     seen = np.isfinite(mean)
     own, own_variance = mean[seen], variance[seen]
     if len(own) <= 2:

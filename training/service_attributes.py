@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offers.catalog import Catalog
 
-_MOST_DEVIATIONS = 2.0  # of a cost from the mean; a service that costs a hundredfold is not a hundredfold else
+_MOST_DEVIATIONS = 2.0  # of a cost from the mean, so that one very dear service counts as dear
 
 
 def service_attributes(catalog: Catalog) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from training.attribution import Attribution, check_services
+from training.averages import shrink_alike
 from training.boosting import DEFAULTS, Binned, CrossFit, Ensemble, LearnerSettings, cross_fit, logit, sigmoid
 from training.exposure_log import (
     N_FOLDS,
@@ -131,11 +132,26 @@ def fit_pooled_uptake(
 
     `attributes`, of shape (S, k), let a service that was hardly shown lean on those like it.
     """
-    rates = smoothed_rate(uptake, service, len(attributes), _PRIOR_ROWS)
+    rates = _rates(uptake, service, attributes)
     empty = PooledUptake(rates, attributes, Ensemble())
     data = Binned.of(empty.pairs(features, service), [*categorical, features.shape[1]], n_jobs)
     learned = cross_fit(data, uptake, fold, empty.starts[service], "binary", settings, seed, n_jobs)
     return replace(empty, ensemble=learned.ensemble), learned
+
+
+def _rates(
+    uptake: NDArray[np.float64], service: NDArray[np.intp], attributes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(S,) how often each service is used; one hardly shown leans on those like it, or else on all."""
+    rates = smoothed_rate(uptake, service, len(attributes), _PRIOR_ROWS)
+    count = np.bincount(service, minlength=len(attributes))
+    if not attributes.any():
+        return rates
+    shown = np.maximum(count, 1)
+    mean = np.where(count > 0, np.bincount(service, uptake, len(count)) / shown, np.nan)
+    noise = float(uptake.mean() * (1 - uptake.mean()))
+    leaning, _ = shrink_alike(mean, np.where(count > 0, noise / shown, np.inf), attributes)
+    return np.clip(leaning, rates.min(), rates.max())
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,18 @@
 
 import json
 import logging
+from copy import copy
+from dataclasses import replace
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 from serving import schemas
 from serving.answers import iso
 from serving.application import Application
 from serving.database import Database, decisions, events, exposures, feedback
-from serving.routes import MAX_BODY
+from serving.routes import MAX_BODY, make_app
 
 DAY_US = 86_400_000_000
 
@@ -215,6 +218,28 @@ def test_services_are_listed_as_the_bundle_has_them(client, bundle):
     answer = client.get("/services").json()
     schemas.ServicesAnswer.model_validate(answer)
     assert [one["service_id"] for one in answer["services"]] == list(bundle.catalog.ids)
+
+
+def test_a_service_that_was_hardly_shown_is_called_cold(
+    tables, bundle, settings, clock, tmp_path, make_client, user_id
+):
+    hardly = copy(bundle.uplift_margin)
+    hardly.cold_ = np.array([True, False, False, True])
+    database = Database(tmp_path / "other.db")
+    app = make_app()
+    app.state.application = Application(
+        tables, replace(bundle, uplift_margin=hardly), database, settings, clock
+    )
+    client = make_client(app)
+    listed = client.get("/services").json()["services"]
+    assert [one["cold"] for one in listed] == hardly.cold_.tolist()
+    cold = {one["service_id"]: one["cold"] for one in listed}
+    answer = client.post("/recommend", json={"user_id": user_id}).json()
+    assert answer["services"]
+    assert all(one["cold"] is cold[one["service_id"]] for one in answer["services"])
+    kept = client.get(f"/decisions/{answer['decision_id']}").json()
+    assert kept["services"] == answer["services"]
+    database.close()
 
 
 def test_a_profile_names_every_column(client, user_id, bundle):

@@ -1,3 +1,6 @@
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,9 +49,17 @@ def test_the_rows_are_exposures_of_the_contract(tables, bundle, data, settings, 
     rows = score(tables, bundle, EXPLORING, NOW - 10**13, seed=1).rows
     for name in ("users", "services", "orders"):
         (tmp_path / f"{name}.parquet").write_bytes((data / f"{name}.parquet").read_bytes())
-    write_table(tmp_path, "exposures", rows.drop(columns=["uptake", "uplift", "value", "cost"]))
+    write_table(tmp_path, "exposures", rows.drop(columns=["uptake", "uplift", "value", "cost", "cold"]))
     read = load_tables(tmp_path, settings.money)
     assert len(read.exposures) == len(rows)
+
+
+def test_rows_say_which_services_are_cold(tables, bundle):
+    hardly = copy(bundle.uplift_margin)
+    hardly.cold_ = np.array([True, False, False, True])
+    rows = score(tables, replace(bundle, uplift_margin=hardly), EXPLORING, NOW, seed=1).rows
+    expected = rows["service_id"].isin([bundle.catalog.ids[0], bundle.catalog.ids[3]])
+    assert rows["cold"].equals(expected.rename("cold")) and rows["cold"].any() and not rows["cold"].all()
 
 
 def test_a_budget_is_kept_and_nearly_used(tables, bundle):

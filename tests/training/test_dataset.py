@@ -83,6 +83,52 @@ def test_a_propensity_that_is_not_logged_is_estimated_and_the_others_stay(tmp_pa
     assert single.propensities(0)[0] == pytest.approx([0.4 / 0.6, 0.0, 0.2 / 0.6], abs=0.01)
 
 
+def test_a_list_keeps_its_services_in_order_with_their_propensities_and_uses(tmp_path):
+    events = (
+        TABLES["events"] + "e4,cid,used,2025-03-12T11:59:59Z,wash\ne5,cid,used,2025-03-12T12:00:00Z,lounge\n"
+    )
+    dataset = read(tmp_path, tables={**TABLES, "events": events})
+    assert dataset.listed.tolist() == [[-1, -1], [-1, -1], [1, 0]]  # first the wash, then the lounge
+    assert dataset.listed_propensity[2] == pytest.approx([0.3, 0.3])
+    assert np.isnan(dataset.listed_propensity[:2]).all()
+    # The lounge was used at the very time of the exposure, which counts, and at the window's end.
+    assert dataset.listed_uptake.tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert dataset.take(np.array([2])).listed.tolist() == [[1, 0]]
+    assert dataset.single().listed is None
+
+
+def test_places_are_those_of_position_whatever_the_order_of_the_rows(tmp_path):
+    header, *rows = TABLES["exposures"].splitlines()
+    backwards = "\n".join([header, *rows[::-1]]) + "\n"
+    assert read(tmp_path, tables={**TABLES, "exposures": backwards}).listed.tolist() == [
+        [-1, -1],
+        [-1, -1],
+        [1, 0],
+    ]
+
+
+def test_a_log_without_lists_of_several_has_no_places(tmp_path):
+    exposures = "\n".join(row for row in TABLES["exposures"].splitlines() if row[:2] != "s3") + "\n"
+    dataset = read(tmp_path, tables={**TABLES, "exposures": exposures})
+    assert dataset.listed is None and dataset.listed_uptake is None
+    assert dataset.lists(dataset.margin, 0.25) is None and not dataset.is_teaching_list.any()
+
+
+def test_lists_to_learn_from_have_the_outcome_asked_for(tmp_path):
+    dataset = read(tmp_path)
+    lists = dataset.lists(np.array([1.0, 2.0, 3.0]), choice_load=0.7)
+    assert lists.services.tolist() == [[1, 0]] and lists.y.tolist() == [3.0]
+    assert lists.propensity == pytest.approx([0.1]) and lists.choice_load == 0.7
+    assert lists.taken.tolist() == [[0, 1]]
+    assert np.array_equal(lists.X, dataset.X[[2]], equal_nan=True)
+
+
+def test_nothing_is_learned_from_lists_without_a_propensity(tmp_path):
+    dataset = read(tmp_path, tables=without_propensities({"s3"}))
+    assert dataset.listed[2].tolist() == [1, 0] and np.isnan(dataset.listed_propensity[2]).all()
+    assert not dataset.is_teaching_list.any() and dataset.lists(dataset.margin, 0.25) is None
+
+
 def test_a_log_that_names_every_propensity_estimates_none(tmp_path):
     dataset = read(tmp_path)
     assert dataset.estimated is None and dataset.trimmed is None

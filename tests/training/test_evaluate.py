@@ -93,6 +93,7 @@ def test_the_json_has_exactly_the_keys_others_read(evaluation):
     assert set(found["gain"]["over_random"]) == {"value", "low", "high"}
     assert set(found["services"]) == {"a", "b", "rare"}
     keys = "n uptake_ece qini qini_low qini_high auuc uplift_mean uplift_low uplift_high roi"
+    keys += " uplift_learned uplift_learned_low uplift_learned_high cold"
     assert list(found["services"]["a"]) == keys.split()
     assert (found["n_test"], found["unit"], found["report"]) == (6000, "EUR", "report.html")
 
@@ -186,7 +187,7 @@ def test_a_service_with_few_exposures_is_counted_and_not_estimated(evaluation):
     rare = evaluation.services[2]
     assert 0 < rare.n < 30
     found = rare.to_json()
-    assert found.pop("n") == rare.n
+    assert found.pop("n") == rare.n and found.pop("cold") is False
     assert set(found.values()) == {None}
 
 

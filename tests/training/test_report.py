@@ -109,6 +109,26 @@ def test_names_are_escaped(page):
     assert "会员专享生日礼盒 🎁" in page
 
 
+def test_a_cold_service_is_marked_and_the_word_explained(evaluation, page):
+    assert "cold" not in text_of(page)
+    first, *others = evaluation.services
+    cold = replace(first, cold=True, learned=Interval(1.25, -0.5, 3.0))
+    text = text_of(render(replace(evaluation, services=(cold, *others))))
+    assert "cold : shown too seldom to the training contacts" in text and "fewer than 100 times" in text
+    assert "1.2 −0.5 to 3.0" in text
+    told = cold.to_json()
+    assert told["cold"] is True and others[0].to_json()["cold"] is False
+    learned = [told[f"uplift_learned{end}"] for end in ("", "_low", "_high")]
+    assert learned == [1.25, -0.5, 3.0] and others[0].to_json()["uplift_learned"] is None
+
+
+def test_the_page_says_how_many_lists_taught_the_models(evaluation, page):
+    assert "Lists of several in the training contacts: 900, learned from: 860." in text_of(page)
+    assert "nothing was learned from them" in text_of(page)
+    every = replace(evaluation, notes=replace(evaluation.notes, n_lists_learned=900))
+    assert "nothing was learned from them" not in text_of(render(every))
+
+
 def test_no_id_stands_twice_and_every_reference_is_met(page):
     found = Elements(page).found
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.checkerboard import EARNED, START, UNIT_COST, USES_FIT, USES_UNFIT, gain
+from tests.checkerboard import EARNED, N_TRAIN, START, UNIT_COST, USES_FIT, USES_UNFIT, gain
 from tests.project import LOCK_HASH, folder_bytes, registered_champion, settings_of
 from training import tracking
 from training.champion import install_champion
+from training.split import Split
 from training.train import train
+from training.uplift import UpliftModel
 
 
 def train_shop(home):
@@ -96,6 +98,23 @@ def test_the_bundle_keeps_what_the_training_rows_say_of_the_baselines(first_bund
     used = [(USES_FIT[service] + USES_UNFIT[service]) / 2 for service in "ab"]
     assert baselines["popularity"] == pytest.approx(used, abs=0.05)
     assert [service.unit_cost for service in first_bundle.catalog.services] == [UNIT_COST] * 2
+
+
+def test_the_bundle_counts_the_lists_of_several_that_taught_the_models(first_bundle, shop_source):
+    counted = first_bundle.manifest["training"]["lists"]
+    assert counted["learned"] == counted["logged"] == pytest.approx(0.1 * N_TRAIN, rel=0.2)
+    assert shop_source.log.n_several > counted["logged"]  # some are held out
+
+
+def test_the_models_are_those_of_single_offers_and_lists_together(first_bundle, shop_source):
+    facts = first_bundle.manifest["training"]
+    rows, _ = Split(**facts["split"]).apply(shop_source.dataset, shop_source.history.user_ids)
+    rows = rows.capped(facts["margin_cap"])
+    single, lists = rows.single(), rows.lists(rows.margin, choice_load=0.25)
+    logged = single.X, single.service, single.propensities(7), single.margin, single.uptake
+    model = UpliftModel(seed=7, categorical=single.categorical)
+    assert np.array_equal(model.fit(*logged, lists).average_, first_bundle.uplift_margin.average_)
+    assert not np.array_equal(model.fit(*logged).average_, first_bundle.uplift_margin.average_)
 
 
 def without_uses(shop):

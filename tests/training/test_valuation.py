@@ -19,7 +19,7 @@ from serving.state import State
 from tests.checkerboard import START, gain
 from training.evaluation.figures import BASELINES, PERKWISE
 from training.split import Split
-from training.valuation import expected_margin, may_offer, oracle_share, policies
+from training.valuation import expected_margin, may_offer, oracle_share, policies, value_bundle
 
 UNASKED = 2.0  # margin of a user to whom nothing is offered
 BEST = (gain("a", "left") + gain("b", "right")) / 2  # what the oracle gains over nothing
@@ -37,6 +37,19 @@ GAINS = {
 def held_out(first_bundle, shop_source):
     split = Split(**first_bundle.manifest["training"]["split"])
     return split.apply(shop_source.dataset, shop_source.history.user_ids)[1]
+
+
+def test_each_service_stands_beside_what_the_models_learned_of_it(first_bundle, shop_source, shop_settings):
+    found = value_bundle(first_bundle, shop_source, shop_settings, "perkwise evaluate", seed=0)
+    model = first_bundle.uplift_margin
+    assert [one.learned.value for one in found.services] == model.average_.tolist()
+    low, high = model.average_interval(found.level)
+    assert [(one.learned.low, one.learned.high) for one in found.services] == list(
+        zip(low, high, strict=True)
+    )
+    assert not any(one.cold for one in found.services) and not first_bundle.cold.any()
+    logged, learned = (first_bundle.manifest["training"]["lists"][name] for name in ("logged", "learned"))
+    assert (found.notes.n_lists, found.notes.n_lists_learned) == (logged, learned)
 
 
 def test_what_is_valued_offline_is_what_is_served_at_that_time(
