@@ -58,6 +58,10 @@ SERVICE = {
     "uplift_mean",
     "uplift_low",
     "uplift_high",
+    "uplift_learned",
+    "uplift_learned_low",
+    "uplift_learned_high",
+    "cold",
     "roi",
 }
 

@@ -76,8 +76,9 @@ class Lists:
         return np.arange(len(self)) % N_FOLDS
 
     def of_places(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, longest) of (n, n_services): each place's own service; what stands at pads means nothing."""
-        return np.take_along_axis(values, np.maximum(self.services, 0), axis=1)
+        """(n, longest) of (n_services,) or (n, n_services): each place's own service; pads mean nothing."""
+        places = np.maximum(self.services, 0)
+        return values[places] if values.ndim == 1 else np.take_along_axis(values, places, axis=1)
 
     def proportion(self, uptake: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """(n, longest) P(taken in the list) / P(taken if offered alone); 0 at pads.
@@ -87,16 +88,27 @@ class Lists:
 
         Parameters
         ----------
-        uptake : ndarray of shape (n, n_services), optional
-            P(taken if offered alone); None: services are taken alike.
+        uptake : ndarray of shape (n, longest), optional
+            P(taken if offered alone) of each place; None: services are taken alike.
         """
         shown = self.shown
         if uptake is None:
             effort = choice_effort(shown.sum(axis=1), self.choice_load)[:, None]
             return np.where(shown, 1 / effort, 0.0)
-        alone = np.clip(self.of_places(uptake), _LEAST_UPTAKE, 1 - _LEAST_UPTAKE)
+        alone = np.clip(uptake, _LEAST_UPTAKE, 1 - _LEAST_UPTAKE)
         load = choice_load(alone, shown, self.taken)
         return np.where(shown, _p_take(alone, shown, load) / alone, 0.0)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What models that have not seen the lists expect of them."""
+
+    baseline: NDArray[np.float64]  # (n,) as the effect learners' evidence counts from it
+    unasked: NDArray[np.float64]  # (n,) outcome with nothing shown
+    deviation: NDArray[np.float64]  # (n, longest) of the user's uplift from the service's average
+    uptake: NDArray[np.float64] | None  # (n, longest) if offered alone; None: not logged
+    uptake_uplift: NDArray[np.float32] | None  # (n, longest)
 
 
 @dataclass(frozen=True)
@@ -104,22 +116,17 @@ class Unfolded:
     """One row for each service of each list, as if it had been offered alone; arrays of shape (m,)."""
 
     list_row: NDArray[np.intp]
+    place: NDArray[np.intp]
     service: NDArray[np.intp]
     fold: NDArray[np.intp]  # all rows of a list have one
     uplift: NDArray[np.float64]  # what the service added, with the noise of the list
     precision: NDArray[np.float64]  # of the uplift, as against that of an offer alone
 
 
-def rows_of(
-    lists: Lists,
-    baseline: NDArray[np.float64],
-    deviation: NDArray[np.float64],
-    proportion: NDArray[np.float64],
-) -> ListRows:
-    """What lists say of the services' averages: outcome less baseline and the users' own deviations."""
-    added = proportion * lists.of_places(deviation)
+def rows_of(lists: Lists, expected: Expected, proportion: NDArray[np.float64]) -> ListRows:
+    """What lists say of the services' averages: outcome less what nothing and the user's deviations add."""
     return ListRows(
-        residual=lists.y - baseline - added.sum(axis=1),
+        residual=lists.y - expected.unasked - (proportion * expected.deviation).sum(axis=1),
         service=lists.services,
         proportion=proportion,
         propensity=lists.propensity,
@@ -128,31 +135,31 @@ def rows_of(
 
 def unfold(
     lists: Lists,
-    baseline: NDArray[np.float64],
+    unasked: NDArray[np.float64],
     uplift: NDArray[np.float64],
     proportion: NDArray[np.float64],
 ) -> Unfolded:
     """Each list's outcome divided among its services.
 
-    The outcome is baseline + Σ proportion × uplift + noise: what the other services are expected to add is
+    The outcome is unasked + Σ proportion × uplift + noise: what the other services are expected to add is
     taken off, and the rest divided by the service's own proportion. That makes the noise larger by as much,
     so the row's precision is the proportion squared.
 
     Parameters
     ----------
-    baseline : ndarray of shape (n,)
+    unasked : ndarray of shape (n,)
         Expected outcome with nothing shown.
-    uplift : ndarray of shape (n, n_services)
-        Predicted by models that have not seen these rows.
-    proportion : ndarray of shape (n, longest)
-        As `Lists.proportion` gives it.
+    uplift, proportion : ndarray of shape (n, longest)
+        Of each place: the uplift predicted by models that have not seen these rows, and what
+        `Lists.proportion` gives.
     """
-    added = proportion * lists.of_places(uplift)
+    added = proportion * uplift
     row, place = np.nonzero(lists.shown)
-    left = (lists.y - baseline - added.sum(axis=1))[row] + added[row, place]
+    left = (lists.y - unasked - added.sum(axis=1))[row] + added[row, place]
     own = proportion[row, place]
     return Unfolded(
         list_row=row,
+        place=place,
         service=lists.services[row, place],
         fold=lists.fold[row],
         uplift=left / own,

@@ -14,6 +14,8 @@ from training.attribution import Attribution, check_services
 from training.averages import Averages, average_uplift
 from training.boosting import DEFAULTS, LearnerSettings, sigmoid
 from training.effect_features import EffectFeatures, Known, OutOfFold, Sources, fit_effect_features
+from training.boosting import DEFAULTS, LearnerSettings
+from training.effect_features import EffectFeatures, Known, OutOfFold, fit_effect_features
 from training.evidence import Evidence, gather, gather_holdout
 from training.exposure_log import Columns, ExposureLog, check_attributes, check_categorical
 from training.learners.baseline import BaselineProportion
@@ -21,7 +23,7 @@ from training.learners.proportion import UptakeProportion
 from training.learners.ridge import HierarchicalRidge
 from training.learners.shared import SharedEffect
 from training.learners.trees import ServiceTrees
-from training.lists import Lists, Unfolded, rows_of, unfold
+from training.lists import Expected, Lists, Unfolded, rows_of, unfold
 from training.model_files import read_model, write_model
 from training.pairs import Pairing, pair_rows
 from training.stacking import stack
@@ -158,13 +160,14 @@ class UpliftModel:
         averages = average_uplift(residual, log.service, log.propensity, attributes)
         self._fit_effects(log, pairing, known, averages, categorical)
         if lists is not None and len(lists):
-            proportion = lists.proportion(self._uptake(lists.X))
-            baseline, deviation = self.predict_baseline(lists.X), self.predict(lists.X) - self.average_
-            rows = rows_of(lists, baseline, deviation, proportion)
+            expected = self._expect(lists, log)
+            proportion = lists.proportion(expected.uptake)
+            rows = rows_of(lists, expected, proportion)
             averages = average_uplift(residual, log.service, log.propensity, attributes, rows)
-            baseline = baseline + averages.unasked
-            parts = unfold(lists, baseline, averages.uplift + deviation, proportion)
-            log, pairing, known = self._with_lists(log, pairing, known, lists, baseline, parts)
+            unasked = expected.unasked + averages.unasked
+            uplift = lists.of_places(averages.uplift) + expected.deviation
+            parts = unfold(lists, unasked, uplift, proportion)
+            log, pairing, known = self._with_lists(log, pairing, known, lists, expected, unasked, parts)
             self._fit_effects(log, pairing, known, averages, categorical)
         return self
 
@@ -197,10 +200,35 @@ class UpliftModel:
                 gather_holdout(log, known.baseline, categorical, self.n_jobs)
             )
 
-    def _uptake(self, X: NDArray[np.float32]) -> NDArray[np.float64] | None:
-        """(n, S) uptake of each service offered alone; None where it was not logged."""
-        model = self.features_.uptake
-        return None if model is None else sigmoid(model.raw(X, self.n_jobs))
+    def _expect(self, lists: Lists, log: ExposureLog) -> Expected:
+        """What the models of single offers expect of lists.
+
+        Users who are moved more than usual by all services raise the baseline of all rows. With nothing
+        shown they fall short of it: by `SharedEffect`, or else by what was learned of each service.
+        """
+        X, n_services = self.columns_.matrix(lists.X), log.n_services
+        shares = np.bincount(log.service[log.shown], minlength=n_services) / len(log.y)
+        baseline, unasked = np.empty(len(X)), np.empty(len(X))
+        deviation = np.empty(lists.services.shape)
+        uptake_uplift = np.empty(lists.services.shape, dtype=np.float32)
+        step = max(1, _CHUNK_PAIRS // n_services)
+        for start in range(0, len(X), step):
+            rows = slice(start, start + step)
+            known = self.features_.of(X[rows], self.n_jobs)
+            places = np.maximum(lists.services[rows], 0)
+            departs = self._uplift(known) - self.average_
+            common = departs @ shares if self.shared_ is None else self.shared_.predict_uplift(known)
+            baseline[rows] = known.of_user[:, -1]
+            unasked[rows] = baseline[rows] - common
+            deviation[rows] = np.take_along_axis(departs, places, axis=1)
+            if known.uptake is not None:
+                uptake_uplift[rows] = np.take_along_axis(known.uptake, places, axis=1)
+        if self.features_.uptake is None:
+            return Expected(baseline, unasked, deviation, None, None)
+        uptake = uptake_uplift.astype(np.float64)
+        if self.features_.holdout_uptake is not None:
+            uptake += self.features_.holdout_uptake.predict(X, self.n_jobs)[:, None]
+        return Expected(baseline, unasked, deviation, uptake, uptake_uplift)
 
     def _with_lists(
         self,
@@ -208,6 +236,7 @@ class UpliftModel:
         pairing: Pairing,
         known: OutOfFold,
         lists: Lists,
+        expected: Expected,
         unasked: NDArray[np.float64],
         parts: Unfolded,
     ) -> tuple[ExposureLog, Pairing, OutOfFold]:
@@ -216,11 +245,10 @@ class UpliftModel:
         `unasked` is each list's expected outcome with nothing shown, shape (n,).
         """
         X = self.columns_.matrix(lists.X)
-        facts = self.features_.of(X, self.n_jobs)
-        baseline = facts.of_user[:, -1].astype(np.float64)
-        of_pairs = facts.of_user[parts.list_row]
-        if facts.uptake is not None:
-            of_pairs = np.column_stack([of_pairs, facts.uptake[parts.list_row, parts.service]])
+        baseline = expected.baseline[parts.list_row]
+        of_pairs = self.features_.users(X[parts.list_row], baseline).of_user
+        if expected.uptake_uplift is not None:
+            of_pairs = np.column_stack([of_pairs, expected.uptake_uplift[parts.list_row, parts.place]])
         first = len(log.y)
         longer = log.with_rows(
             X[parts.list_row],
@@ -241,7 +269,7 @@ class UpliftModel:
             longer,
             more,
             OutOfFold(
-                np.concatenate([known.baseline, baseline[parts.list_row]]),
+                np.concatenate([known.baseline, baseline]),
                 np.concatenate([of_pairs, known.pairs]),
                 known.uptake_column,
             ),

@@ -8,7 +8,7 @@ import pytest
 from offers.choice import attraction, choice_effort
 from training.averages import ListRows, average_uplift
 from training.exposure_log import N_FOLDS
-from training.lists import Lists, choice_load, rows_of, unfold
+from training.lists import Expected, Lists, choice_load, rows_of, unfold
 from training.uplift import UpliftModel
 
 N_SERVICES, LOAD, NOISE = 6, 0.4, 2.0
@@ -21,9 +21,23 @@ class Shop:
 
     X: np.ndarray  # (n, 3)
     lists: Lists
-    baseline: np.ndarray  # (n,) of each list, in its order
+    unasked: np.ndarray  # (n,) expected with nothing shown, of each list in its order
     uplift: np.ndarray  # (n, N_SERVICES)
     uptake: np.ndarray  # (n, N_SERVICES)
+
+    @property
+    def proportion(self):
+        return self.lists.proportion(self.lists.of_places(self.uptake))
+
+    def parts(self):
+        """The lists divided by those who know the truth."""
+        return unfold(self.lists, self.unasked, self.lists.of_places(self.uplift), self.proportion)
+
+    def rows(self):
+        deviation = self.lists.of_places(self.uplift - AVERAGE)
+        return rows_of(
+            self.lists, Expected(self.unasked, self.unasked, deviation, None, None), self.proportion
+        )
 
 
 def uptake_of(X):
@@ -70,7 +84,7 @@ def test_the_load_of_choice_is_read_from_what_was_taken(shop):
 def test_a_service_works_in_a_list_in_proportion_to_how_much_it_is_taken_there(shop):
     p_take, alone = take(shop.lists.shown, shop.lists.services, shop.uptake)
     expected = np.where(shop.lists.shown, p_take / alone, 0.0)
-    assert shop.lists.proportion(shop.uptake) == pytest.approx(expected, abs=0.02)
+    assert shop.proportion == pytest.approx(expected, abs=0.02)
 
 
 def test_without_uptake_all_services_of_a_list_lose_alike_by_the_given_load(shop):
@@ -81,8 +95,7 @@ def test_without_uptake_all_services_of_a_list_lose_alike_by_the_given_load(shop
 
 
 def test_each_services_part_of_a_list_is_its_uplift_alone_within_chance(shop):
-    proportion = shop.lists.proportion(shop.uptake)
-    parts = unfold(shop.lists, shop.baseline, shop.uplift, proportion)
+    parts = shop.parts()
     error = parts.uplift - shop.uplift[parts.list_row, parts.service]
     for service in range(N_SERVICES):
         of_one = error[parts.service == service]
@@ -90,7 +103,7 @@ def test_each_services_part_of_a_list_is_its_uplift_alone_within_chance(shop):
 
 
 def test_the_noise_of_a_part_grows_as_its_precision_says(shop):
-    parts = unfold(shop.lists, shop.baseline, shop.uplift, shop.lists.proportion(shop.uptake))
+    parts = shop.parts()
     error = parts.uplift - shop.uplift[parts.list_row, parts.service]
     least, most = np.quantile(parts.precision, [0.2, 0.8])
     for rows in (parts.precision < least, parts.precision > most):
@@ -99,7 +112,7 @@ def test_the_noise_of_a_part_grows_as_its_precision_says(shop):
 
 
 def test_all_services_of_a_list_stand_in_one_fold_and_every_fold_has_its_share(shop):
-    parts = unfold(shop.lists, shop.baseline, shop.uplift, shop.lists.proportion(shop.uptake))
+    parts = shop.parts()
     assert np.array_equal(parts.fold, shop.lists.fold[parts.list_row])
     assert np.array_equal(np.bincount(parts.list_row), shop.lists.shown.sum(axis=1))
     assert np.ptp(np.bincount(shop.lists.fold, minlength=N_FOLDS)) <= 1
@@ -147,8 +160,7 @@ def singles(service=SINGLES):
 
 
 def test_averages_of_services_that_stood_in_lists_alone_are_solved_for(shop):
-    proportion = shop.lists.proportion(shop.uptake)
-    rows = rows_of(shop.lists, shop.baseline, shop.uplift - AVERAGE, proportion)
+    rows = shop.rows()
     found = average_uplift(*singles(), lists=rows)
     assert found.uplift == pytest.approx(AVERAGE, abs=4 * found.se.max())
     assert found.se.max() < 0.1
@@ -159,7 +171,7 @@ def test_lists_set_right_what_few_offers_alone_got_wrong_of_all_services(shop):
     residual, service, propensity = singles(np.concatenate([np.full(500, -1), np.repeat(np.arange(6), 10)]))
     residual = residual + np.where(service >= 0, 3.0 + 6 * np.sin(np.arange(len(service))), 0.0)
     before = average_uplift(residual, service, propensity).uplift
-    rows = rows_of(shop.lists, shop.baseline, shop.uplift - AVERAGE, shop.lists.proportion(shop.uptake))
+    rows = shop.rows()
     after = average_uplift(residual, service, propensity, lists=rows).uplift
     assert (before - AVERAGE).mean() > 2
     assert after == pytest.approx(AVERAGE, abs=0.3)
