@@ -12,10 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from offers.types import Progress
 from training.attribution import Attribution, check_services
 from training.averages import Averages, average_uplift
-from training.boosting import DEFAULTS, LearnerSettings, sigmoid
-from training.effect_features import EffectFeatures, Known, OutOfFold, Sources, fit_effect_features
 from training.boosting import DEFAULTS, LearnerSettings
-from training.effect_features import EffectFeatures, Known, OutOfFold, fit_effect_features
+from training.effect_features import EffectFeatures, Known, OutOfFold, Sources, fit_effect_features
 from training.evidence import Evidence, gather, gather_holdout
 from training.exposure_log import Columns, ExposureLog, check_attributes, check_categorical
 from training.learners.baseline import BaselineProportion
