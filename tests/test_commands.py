@@ -252,6 +252,7 @@ def test_evaluate_gives_the_figures_that_others_read(evaluated):
         "gain",
         "services",
         "checks",
+        "importances",
         "report",
     }
     assert {check["verdict"] for check in evaluated["checks"]} <= {"fine", "note"}

@@ -60,23 +60,33 @@ class DataSet:
 
 
 _FOREST = ("econml-causal-forest",)
-_TWICE = (*_FOREST, "sklift-two", "econml-x")  # as causalml's T and X, which run everywhere
-_SLOW_FOR_35 = (*_TWICE, "sklift-two-ddr", "causalml-r", "causalml-dr")
+_TWICE = (*_FOREST, "sklift-two", "econml-x")  # as causalml's T and X
+_SLOW = (
+    *_TWICE,
+    "sklift-two-ddr",
+    "causalml-t",
+    "causalml-dr",
+    "econml-s",
+    "econml-domain",
+    "econml-linear-dr",
+)
+_SLOW_FOR_12 = (*_SLOW, "sklift-solo", "causalml-r", "econml-dr")
+_SLOW_FOR_35 = (*_SLOW_FOR_12, "causalml-x")
 _FOREST_ON_FEW = (("econml-causal-forest", 5),)
 PLAN = (
     DataSet("hillstrom-visit", "Hillstrom, visit", 20, few_seeds=_FOREST_ON_FEW),
-    DataSet("few", "trials of 1 to 4 arms", 20, shares=False, leaves_out=_FOREST),
-    DataSet("uptake-12", "12 services, uptake logged", 5, True, leaves_out=_TWICE),
-    DataSet("uptake-12", "12 services, uptake withheld", 5, False, leaves_out=_TWICE),
-    DataSet("direct-12", "12 services, effect not through uptake", 5, True, leaves_out=_TWICE),
+    DataSet("few", "trials of 1 to 4 arms", 12, shares=False, leaves_out=_FOREST),
+    DataSet("uptake-12", "12 services, uptake logged", 5, True, leaves_out=_SLOW_FOR_12),
+    DataSet("uptake-12", "12 services, uptake withheld", 5, False, leaves_out=_SLOW_FOR_12),
+    DataSet("direct-12", "12 services, effect not through uptake", 5, True, leaves_out=_SLOW_FOR_12),
     DataSet("uptake-35", "35 services, uptake logged", 5, True, _SLOW_FOR_35),
     DataSet("uptake-35", "35 services, uptake withheld", 5, False, _SLOW_FOR_35),
-    DataSet("shop-12", "simulated shop, 12 services", 5, True, leaves_out=_TWICE),
-    DataSet("starbucks-repurchase", "Starbucks rewards, repurchase", 5, True, leaves_out=_TWICE),
-    DataSet("starbucks-margin", "Starbucks rewards, net margin (USD)", 5, True, leaves_out=_TWICE),
+    DataSet("starbucks-repurchase", "Starbucks rewards, repurchase", 3, True, leaves_out=_SLOW_FOR_12),
+    DataSet("starbucks-margin", "Starbucks rewards, net margin (USD)", 3, True, leaves_out=_SLOW_FOR_12),
     DataSet("hillstrom-conversion", "Hillstrom, conversion", 20, leaves_out=_TWICE),
     DataSet("hillstrom-spend", "Hillstrom, spend (USD)", 20, leaves_out=_TWICE),
+    DataSet("shop-12", "simulated shop, 12 services", 5, True, leaves_out=_SLOW_FOR_12, named=True),
     DataSet("direct-35", "35 services, effect not through uptake", 5, True, _SLOW_FOR_35, named=True),
-    DataSet("uptake-12-margin", "12 services, margin, uptake logged", 5, True, _TWICE, named=True),
+    DataSet("uptake-12-margin", "12 services, margin, uptake logged", 5, True, _SLOW_FOR_12, named=True),
     DataSet("shop-35", "simulated shop, 35 services", 5, True, _SLOW_FOR_35, named=True),
 )
