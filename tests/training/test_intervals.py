@@ -9,7 +9,7 @@ N_TRAIN, N_NEW, N_SERVICES = 6000, 2000, 8
 
 
 def made(seed: int):
-    """A log of eight services, one hardly shown, whose uplifts rise with columns; new users, and the truth."""
+    """A log of eight services, one hardly shown, whose uplifts rise with columns, and new users."""
     rng = np.random.default_rng(seed)
     n = N_TRAIN + N_NEW
     X = rng.normal(size=(n, 6))
