@@ -59,7 +59,7 @@ def score(
     history = History.of(tables, bundle.layout, bundle.windows.uptake_days)
     n_users = len(history.user_ids)
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
-    estimates = bundle.estimates(profiles, repurchase=False)
+    estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
     tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
     candidates = eligible(bundle.catalog, tiers.tolist(), now_us).mask & is_known(estimates)
     held_out = np.array(

@@ -18,7 +18,7 @@ from features.pipeline import Layout
 from features.tiers import Tiers
 from offers.catalog import Catalog
 from offers.settings import Settings, WindowSettings
-from offers.types import Estimates, Service
+from offers.types import Estimates, Progress, Service
 from training.attribution import Attribution, check_services
 from training.bundle_files import BundleError, check_seal, seal
 from training.uplift import UpliftModel
@@ -74,7 +74,9 @@ class Bundle:
         """Services shown so seldom that what is said of them comes from the others, shape (n_services,)."""
         return self.uplift_margin.cold_
 
-    def estimates(self, X: NDArray[np.float32], repurchase: bool = True) -> Estimates:
+    def estimates(
+        self, X: NDArray[np.float32], repurchase: bool = True, progress: Progress | None = None
+    ) -> Estimates:
         """What the models say of each user and service.
 
         Parameters
@@ -95,7 +97,7 @@ class Bundle:
         return Estimates(
             uptake=self.uptake.predict(X),
             uplift_repurchase=self.uplift_repurchase.predict(X) if repurchase else unknown,
-            uplift_margin=self.uplift_margin.predict(X),
+            uplift_margin=self.uplift_margin.predict(X, progress),
         )
 
     def explain_value(

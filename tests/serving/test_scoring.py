@@ -40,6 +40,16 @@ def test_the_batch_shows_what_the_service_would(tables, bundle):
         np.testing.assert_allclose(mine["propensity"], [one.propensity for one in decision.offered])
 
 
+def test_long_work_tells_how_far_it_is(tables, bundle, settings):
+    seen = []
+    n_users = (
+        score(tables, bundle, settings, NOW, seed=1, progress=lambda *step: seen.append(step))
+        .rows["user_id"]
+        .nunique()
+    )
+    assert seen[-1] == ("uplift", n_users, n_users)
+
+
 def test_the_same_seed_draws_the_same_lists(tables, bundle):
     first, second, third = (score(tables, bundle, EXPLORING, NOW, seed=seed).rows for seed in (1, 1, 2))
     assert first.equals(second) and not first.equals(third)
