@@ -20,7 +20,8 @@ from training.exposure_log import N_FOLDS
 Objective = Literal["binary", "regression"]
 
 _BIN_PARAMETERS = {"max_bin": 63, "bin_construct_sample_cnt": 20_000, "feature_pre_filter": False}
-_FEW_ROWS = 64  # threads cost more than they save on fewer
+_FEW_ROWS = 64  # to answer for: threads cost more than they save on fewer
+_FEW_ROWS_TO_LEARN = 100_000  # likewise, to grow trees on
 _HIGHEST_LOGIT = 12.0
 
 
@@ -256,7 +257,7 @@ def _lockstep(
     dataset.set_init_score(start)
     dataset.set_weight(weight)
     result: dict[str, Any] = lgb.cv(
-        _parameters(objective, settings, seed, n_jobs),
+        _parameters(objective, settings, seed, n_jobs if len(y) > _FEW_ROWS_TO_LEARN else 1),
         dataset,
         num_boost_round=settings.max_rounds,
         folds=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(N_FOLDS)],
