@@ -112,7 +112,9 @@ def test_a_service_shown_too_seldom_has_no_trees():
 
 
 def test_trees_of_a_service_without_an_effect_are_hardly_trusted():
-    effect = lambda x, baseline, uptake, service: np.where(service < 4, np.sign(x), 0.0)  # noqa: E731
+    def effect(x, baseline, uptake, service):
+        return np.where(service < 4, np.sign(x), 0.0)
+
     trees = ServiceTrees(SETTINGS, n_jobs=1).fit(evidence_of(effect, np.arange(12_000) % 6))
     assert trees.strengths_[:4].min() > 0.8
     assert np.abs(trees.predict_uplift(users(6))[:, 4:]).max() < 0.25
@@ -126,7 +128,9 @@ def test_the_ridge_lends_to_a_service_shown_seldom():
 
 
 def test_the_ridge_gives_each_service_its_own_slope():
-    opposed = lambda x, baseline, uptake, service: np.where(service == 0, x, -x)  # noqa: E731
+    def opposed(x, baseline, uptake, service):
+        return np.where(service == 0, x, -x)
+
     found = HierarchicalRidge().fit(evidence_of(opposed, SERVICE)).predict_uplift(users())
     assert found == pytest.approx(X_OF_USERS * [1, -1], abs=0.25)
 

@@ -15,7 +15,7 @@ from training.shrinkage import shrink
 
 LEAST_ROWS = 400  # a service shown less often has no trees of its own
 _CHECK_EVERY = 5  # rounds
-_PRIOR_SD = 0.3  # of a service's strength, at least, so that one evidence weighs more than a formula's luck
+_PRIOR_SD = 0.3  # between services' strengths, at least: some services are always easier to tell than others
 
 
 def effect_settings(settings: LearnerSettings) -> LearnerSettings:
