@@ -35,6 +35,10 @@ class Estimates:
     uplift_repurchase: NDArray[np.float64]  # change in P(an order within repurchase_days)
     uplift_margin: NDArray[np.float64]  # change in margin, currency units a user
 
+    def take(self, rows: slice | NDArray[np.intp]) -> "Estimates":
+        """The same estimates for some of the users."""
+        return Estimates(self.uptake[rows], self.uplift_repurchase[rows], self.uplift_margin[rows])
+
 
 @dataclass(frozen=True)
 class Slates:

@@ -1,18 +1,16 @@
-"""Users in, decisions out: estimates, eligibility, policy and draw. No HTTP, no SQL, no clock."""
+"""Users in, decisions out, each with all that led to it. No HTTP, no SQL, no clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from offers import exploration
-from offers.catalog import Catalog
-from offers.eligibility import Eligibility, eligible
-from offers.policy import decide, n_reason
-from offers.ranking import is_known
-from offers.settings import DecisionSettings, Settings
-from offers.types import Estimates, Refusal, Slates
+from offers.decision import Decisions, Seed, make_decisions
+from offers.eligibility import eligible
+from offers.exploration import HOLDOUT, in_holdout
+from offers.settings import DecisionSettings, ExplorationSettings, Settings
+from offers.types import Estimates, Refusal
 from serving.explanation import Explanation, explain
 from training.bundle import Bundle
 
@@ -25,10 +23,11 @@ class Asked:
     profile: NDArray[np.float32]  # (n_columns,) in the order of the bundle's layout
     tier: str
     as_of_us: int  # of the profile, microseconds since 1970
-    seed: int  # of the draw
+    seed: Seed  # of the draw
     max_services: int
     scenario: str = ""  # "": any
     explain: bool = False
+    is_held_out: bool | None = None  # None: as the user's id says
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class Decision:
     """What one user is shown, and all that led to it."""
 
     asked: Asked
+    decided_at_us: int  # the moment that dates and rules were asked for, microseconds since 1970
+    is_held_out: bool
     arm: str
     offered: tuple[Offered, ...]  # best first
     slate_propensity: float
@@ -60,52 +61,60 @@ class Decision:
     estimates: Estimates  # arrays of shape (1, n_services)
 
 
-def recommend(bundle: Bundle, settings: Settings, asked: Sequence[Asked], now_us: int) -> list[Decision]:
-    """A decision for each user asked for; each depends on its own request alone."""
+def recommend(
+    bundle: Bundle, settings: Settings, asked: Sequence[Asked], now_us: ArrayLike
+) -> list[Decision]:
+    """A decision for each user asked for; each depends on its own request alone.
+
+    ``now_us`` is the moment of all decisions, or of each, microseconds since 1970.
+    """
     if not asked:
         return []
     estimates = bundle.estimates(np.stack([one.profile for one in asked]))
     allowed = eligible(bundle.catalog, [one.tier for one in asked], now_us, [one.scenario for one in asked])
-    candidates = allowed.mask & is_known(estimates)
+    held_out = np.array([_is_held_out(one, settings.exploration) for one in asked])
+    made = make_decisions(
+        estimates,
+        allowed,
+        settings,
+        held_out,
+        [one.seed for one in asked],
+        max_services=np.array([one.max_services for one in asked]),
+    )
+    moments = np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(asked)).tolist()
     return [
-        _decide_one(bundle, settings, one, _row(estimates, user), candidates[user], allowed, user)
-        for user, one in enumerate(asked)
+        _decision(bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user)
+        for user, (one, moment) in enumerate(zip(asked, moments))
     ]
 
 
-def _decide_one(
+def _is_held_out(asked: Asked, settings: ExplorationSettings) -> bool:
+    return in_holdout(asked.user_id, settings) if asked.is_held_out is None else asked.is_held_out
+
+
+def _decision(
     bundle: Bundle,
     settings: Settings,
     asked: Asked,
+    decided_at_us: int,
     estimates: Estimates,
-    candidates: NDArray[np.bool_],
-    allowed: Eligibility,
+    made: Decisions,
     user: int,
 ) -> Decision:
-    slates = decide(estimates, candidates[None], bundle.catalog, settings.decision, asked.max_services)
-    policy_list = tuple(slates.services[0, : slates.length[0]].tolist())
-    eligible_positions = np.flatnonzero(candidates)
-    drawn = exploration.draw(
-        policy_list,
-        eligible_positions.tolist(),
-        asked.max_services,
-        exploration.in_holdout(asked.user_id, settings.exploration),
-        settings.exploration,
-        np.random.default_rng(asked.seed),
-    )
-    propensity = exploration.propensity(
-        drawn.services, policy_list, len(eligible_positions), asked.max_services, settings.exploration
-    )
+    shown = made.shown(user)
+    propensities = made.propensities[user, : len(shown)].tolist()
     return Decision(
         asked=asked,
-        arm=drawn.arm,
-        offered=_offered(bundle, settings, asked, estimates, drawn.services, propensity.positions),
-        slate_propensity=propensity.slate,
-        n_reason=_length_reason(drawn.arm, slates, len(eligible_positions)),
-        refusals=allowed.refusals(user) + _unknown(bundle.catalog, allowed.mask[user] & ~candidates),
-        policy_list=policy_list,
-        worth_by_length=tuple(slates.worth_by_length[0].tolist()),
-        candidates=candidates,
+        decided_at_us=decided_at_us,
+        is_held_out=bool(made.arms[user] == HOLDOUT),
+        arm=str(made.arms[user]),
+        offered=_offered(bundle, settings, asked, estimates, shown, propensities),
+        slate_propensity=float(made.slate_propensity[user]),
+        n_reason=made.n_reason(user),
+        refusals=made.refusals(user),
+        policy_list=made.policy_list(user),
+        worth_by_length=made.worth_by_length(user),
+        candidates=made.candidates[user],
         estimates=estimates,
     )
 
@@ -141,23 +150,3 @@ def _offered(
 
 def _value(uplift: float, cost: float, decision: DecisionSettings) -> float:
     return uplift - cost * (1 + decision.money_price)
-
-
-def _length_reason(arm: str, slates: Slates, n_eligible: int) -> str:
-    if arm == exploration.HOLDOUT:
-        return "Nothing: the user is in the holdout, with which the others are compared."
-    if arm == exploration.EXPLORE:
-        return "Explored: length and list were drawn at random, so that the next model can learn from them."
-    return n_reason(slates.worth_by_length[0].tolist(), int(slates.length[0]), n_eligible)
-
-
-def _unknown(catalog: Catalog, without_estimate: NDArray[np.bool_]) -> tuple[Refusal, ...]:
-    return tuple(
-        Refusal(catalog.ids[position], "the models have no sound estimate of it for this user")
-        for position in np.flatnonzero(without_estimate)
-    )
-
-
-def _row(estimates: Estimates, user: int) -> Estimates:
-    row = slice(user, user + 1)
-    return Estimates(estimates.uptake[row], estimates.uplift_repurchase[row], estimates.uplift_margin[row])

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from features.history import History
 from features.pipeline import compute
@@ -12,6 +11,7 @@ from features.tables import Tables
 from features.tiers import TIER_COLUMN
 from offers import exploration
 from offers.budget import solve_price
+from offers.decision import Decisions, make_decisions
 from offers.eligibility import eligible
 from offers.policy import decide, expected_costs
 from offers.ranking import is_known
@@ -61,7 +61,8 @@ def score(
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
     estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
     tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
-    candidates = eligible(bundle.catalog, tiers.tolist(), now_us).mask & is_known(estimates)
+    allowed = eligible(bundle.catalog, tiers.tolist(), now_us)
+    candidates = allowed.mask & is_known(estimates)
     held_out = np.array(
         [exploration.in_holdout(user_id, settings.exploration) for user_id in history.user_ids], dtype=bool
     )
@@ -75,9 +76,9 @@ def score(
 
     price = 0.0 if budget is None else solve_price(cost_at, budget)
     priced = _dearer(settings, price)
-    shown = _draw(slates_at(price), candidates, held_out, settings, seed)
+    made = make_decisions(estimates, allowed, priced, held_out, [(seed, user) for user in range(n_users)])
     return Scores(
-        rows=_rows(shown, history.user_ids, estimates, bundle, priced, now_us),
+        rows=_rows(_shown(made), history.user_ids, estimates, bundle, priced, now_us),
         money_price=priced.decision.money_price,
         expected_cost=cost_at(price),
     )
@@ -88,36 +89,22 @@ def _dearer(settings: Settings, price: float) -> Settings:
     return replace(settings, decision=decision)
 
 
-def _draw(
-    slates: Slates,
-    candidates: NDArray[np.bool_],
-    held_out: NDArray[np.bool_],
-    settings: Settings,
-    seed: int,
-) -> pd.DataFrame:
+def _shown(made: Decisions) -> pd.DataFrame:
     """What each user is shown, a row a service; ``place`` is in the catalogue, −1 for nothing."""
-    longest = settings.decision.max_services
-    rows: list[tuple[int, str, int, int, float, float]] = []
-    for user in range(len(candidates)):
-        policy_list = tuple(slates.services[user, : slates.length[user]].tolist())
-        eligible_here = np.flatnonzero(candidates[user]).tolist()
-        drawn = exploration.draw(
-            policy_list,
-            eligible_here,
-            longest,
-            bool(held_out[user]),
-            settings.exploration,
-            np.random.default_rng([seed, user]),
-        )
-        found = exploration.propensity(
-            drawn.services, policy_list, len(eligible_here), longest, settings.exploration
-        )
-        if not drawn.services:
-            rows.append((user, drawn.arm, 1, -1, found.slate, found.slate))
-        for rank, (place, propensity) in enumerate(zip(drawn.services, found.positions), start=1):
-            rows.append((user, drawn.arm, rank, place, propensity, found.slate))
-    columns = ["user", "arm", "position", "place", "propensity", "slate_propensity"]
-    return pd.DataFrame(rows, columns=columns)
+    is_row = made.services >= 0
+    is_row[:, 0] |= made.length == 0
+    user, rank = np.nonzero(is_row)
+    place = made.services[user, rank]
+    return pd.DataFrame(
+        {
+            "user": user,
+            "arm": made.arms[user].astype(object),
+            "position": rank + 1,
+            "place": place,
+            "propensity": np.where(place < 0, made.slate_propensity[user], made.propensities[user, rank]),
+            "slate_propensity": made.slate_propensity[user],
+        }
+    )
 
 
 def _rows(

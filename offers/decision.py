@@ -1,0 +1,168 @@
+"""The whole decision: what may be shown, the policy's list, the draw, its propensities and the reasons.
+
+Batch, service, loop and replay decide by this one function: whoever holds what went into a decision
+can make it again, to the last bit, alone or among a million others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offers import exploration
+from offers.eligibility import Eligibility
+from offers.policy import decide, n_reason
+from offers.ranking import is_known
+from offers.settings import Settings
+from offers.types import Estimates, Refusal, Slates
+
+Seed = int | tuple[int, ...]  # whatever numpy makes a generator of
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What each of n users is shown, and all that led to it; lists are padded at their end."""
+
+    allowed: Eligibility
+    candidates: NDArray[np.bool_]  # (n, n_services) eligible, with a sound estimate
+    slates: Slates  # the policy's, without exploration
+    max_services: NDArray[np.intp]  # (n,) the longest list allowed
+    arms: NDArray[np.str_]  # (n,) policy, explore or holdout
+    services: NDArray[np.intp]  # (n, longest) catalogue positions shown, best first; -1 pads
+    length: NDArray[np.intp]  # (n,) services shown; 0: nothing
+    propensities: NDArray[np.float64]  # (n, longest) of each service at its position; NaN pads
+    slate_propensity: NDArray[np.float64]  # (n,) of the whole list, or of nothing
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def shown(self, user: int) -> tuple[int, ...]:
+        """Catalogue positions that this user is shown, best first."""
+        return tuple(self.services[user, : self.length[user]].tolist())
+
+    def policy_list(self, user: int) -> tuple[int, ...]:
+        """What the policy would show this user without exploration."""
+        return tuple(self.slates.services[user, : self.slates.length[user]].tolist())
+
+    def worth_by_length(self, user: int) -> tuple[float, ...]:
+        """Money of the best list of each length, from none to the longest allowed; −inf: too few services."""
+        return tuple(self.slates.worth_by_length[user, : self.max_services[user] + 1].tolist())
+
+    def n_reason(self, user: int) -> str:
+        """Why this user's list has its length."""
+        if self.arms[user] == exploration.HOLDOUT:
+            return "Nothing: the user is in the holdout, with which the others are compared."
+        if self.arms[user] == exploration.EXPLORE:
+            return (
+                "Explored: length and list were drawn at random, so that the next model can learn from them."
+            )
+        n_candidates = int(self.candidates[user].sum())
+        return n_reason(self.worth_by_length(user), int(self.slates.length[user]), n_candidates)
+
+    def refusals(self, user: int) -> tuple[Refusal, ...]:
+        """Each service that this user may not be shown, and why."""
+        ids = self.allowed.catalog.ids
+        unknown = np.flatnonzero(self.allowed.mask[user] & ~self.candidates[user])
+        return self.allowed.refusals(user) + tuple(
+            Refusal(ids[position], "the models have no sound estimate of it for this user")
+            for position in unknown
+        )
+
+
+def make_decisions(
+    estimates: Estimates,
+    allowed: Eligibility,
+    settings: Settings,
+    held_out: NDArray[np.bool_],
+    seeds: Sequence[Seed],
+    *,
+    max_services: int | NDArray[np.intp] | None = None,
+) -> Decisions:
+    """A decision for each user; each depends on its own row alone.
+
+    Parameters
+    ----------
+    estimates : Estimates
+        Arrays of shape (n_users, n_services), in the order of ``allowed.catalog``.
+    allowed : Eligibility
+        What may be offered to each of them.
+    held_out : ndarray of bool, shape (n_users,)
+        Who is shown nothing (``exploration.in_holdout``).
+    seeds : sequence of n_users seeds
+        Of each draw.
+    max_services : int or ndarray of shape (n_users,), optional
+        The longest list, of all or of each; ``settings.decision.max_services`` where it is not given.
+
+    Examples
+    --------
+    >>> from offers.catalog import Catalog
+    >>> from offers.eligibility import eligible
+    >>> from offers.types import Service
+    >>> catalog = Catalog.of([Service("a", "A"), Service("b", "B", unit_cost=3.0)])
+    >>> one = np.array([[0.5, 0.5]])
+    >>> made = make_decisions(
+    ...     Estimates(one, one, one), eligible(catalog, ["gold"], 0), Settings(), np.array([False]), [7]
+    ... )
+    >>> made.arms.tolist(), made.shown(0), made.slate_propensity.round(4).tolist()
+    (['policy'], (0,), [0.9144])
+    """
+    candidates = allowed.mask & is_known(estimates)
+    limit = settings.decision.max_services if max_services is None else max_services
+    longest = np.broadcast_to(np.asarray(limit, dtype=np.intp), len(candidates))
+    slates = _slates(estimates, candidates, allowed, settings, longest)
+    decisions = Decisions(
+        allowed=allowed,
+        candidates=candidates,
+        slates=slates,
+        max_services=longest,
+        arms=np.empty(len(candidates), dtype="U8"),
+        services=np.full(slates.services.shape, -1, dtype=np.intp),
+        length=np.zeros(len(candidates), dtype=np.intp),
+        propensities=np.full(slates.services.shape, np.nan),
+        slate_propensity=np.empty(len(candidates)),
+    )
+    for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
+        _draw(decisions, user, is_held_out, seed, settings)
+    return decisions
+
+
+def _slates(
+    estimates: Estimates,
+    candidates: NDArray[np.bool_],
+    allowed: Eligibility,
+    settings: Settings,
+    longest: NDArray[np.intp],
+) -> Slates:
+    """The policy's lists; users of one limit are decided together."""
+    limits = np.unique(longest)
+    if len(limits) == 1:
+        return decide(estimates, candidates, allowed.catalog, settings.decision, int(limits[0]))
+    shape = (len(longest), int(limits.max(initial=1)))
+    slates = Slates(
+        services=np.full(shape, -1, dtype=np.intp),
+        length=np.zeros(len(longest), dtype=np.intp),
+        worth_by_length=np.full((shape[0], shape[1] + 1), -np.inf),
+    )
+    for limit in limits.tolist():
+        rows = np.flatnonzero(longest == limit)
+        some = decide(estimates.take(rows), candidates[rows], allowed.catalog, settings.decision, limit)
+        slates.services[rows, :limit] = some.services
+        slates.length[rows] = some.length
+        slates.worth_by_length[rows, : limit + 1] = some.worth_by_length
+    return slates
+
+
+def _draw(decisions: Decisions, user: int, is_held_out: bool, seed: Seed, settings: Settings) -> None:
+    """Fill in what this user is shown, and how likely that was."""
+    policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
+    candidates = np.flatnonzero(decisions.candidates[user]).tolist()
+    rng = np.random.default_rng(seed)
+    drawn = exploration.draw(policy_list, candidates, limit, is_held_out, settings.exploration, rng)
+    found = exploration.propensity(drawn.services, policy_list, len(candidates), limit, settings.exploration)
+    length = len(drawn.services)
+    decisions.arms[user] = drawn.arm
+    decisions.length[user] = length
+    decisions.services[user, :length] = drawn.services
+    decisions.propensities[user, :length] = found.positions
+    decisions.slate_propensity[user] = found.slate
