@@ -52,6 +52,13 @@ class Catalog:
         return np.array([service.contact_cost for service in self.services], dtype=np.float64)
 
     @cached_property
+    def category(self) -> NDArray[np.intp]:
+        """A number for the category of each service; one without a category is a category of its own."""
+        names = [service.category or (service.service_id,) for service in self.services]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return np.array([numbers[name] for name in names], dtype=np.intp)
+
+    @cached_property
     def active_from_us(self) -> NDArray[np.int64]:
         """When each service starts, microseconds since 1970 UTC; the least int64 where it always was."""
         return np.array([_or(s.active_from, _ALWAYS.min) for s in self.services], dtype=np.int64)

@@ -15,7 +15,7 @@ from offers.eligibility import Eligibility
 from offers.policy import decide, n_reason
 from offers.ranking import is_known
 from offers.settings import Settings
-from offers.types import Estimates, Refusal, Slates
+from offers.types import Estimates, ListRules, Prices, Refusal, Slates
 
 Seed = int | tuple[int, ...]  # whatever numpy makes a generator of
 
@@ -78,6 +78,9 @@ def make_decisions(
     seeds: Sequence[Seed],
     *,
     max_services: int | NDArray[np.intp] | None = None,
+    choice_load: NDArray[np.float64] | None = None,
+    prices: Prices | None = None,
+    list_rules: ListRules | None = None,
 ) -> Decisions:
     """A decision for each user; each depends on its own row alone.
 
@@ -93,6 +96,8 @@ def make_decisions(
         Of each draw.
     max_services : int or ndarray of shape (n_users,), optional
         The longest list, of all or of each; ``settings.decision.max_services`` where it is not given.
+    choice_load, prices, list_rules : optional
+        As ``offers.policy.decide`` takes them.
 
     Examples
     --------
@@ -109,8 +114,17 @@ def make_decisions(
     """
     candidates = allowed.mask & is_known(estimates)
     limit = settings.decision.max_services if max_services is None else max_services
-    longest = np.broadcast_to(np.asarray(limit, dtype=np.intp), len(candidates))
-    slates = _slates(estimates, candidates, allowed, settings, longest)
+    longest = np.full(len(candidates), limit, dtype=np.intp)
+    slates = decide(
+        estimates,
+        candidates,
+        allowed.catalog,
+        settings.decision,
+        longest,
+        choice_load=choice_load,
+        prices=prices,
+        list_rules=list_rules,
+    )
     decisions = Decisions(
         allowed=allowed,
         candidates=candidates,
@@ -125,32 +139,6 @@ def make_decisions(
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
         _draw(decisions, user, is_held_out, seed, settings)
     return decisions
-
-
-def _slates(
-    estimates: Estimates,
-    candidates: NDArray[np.bool_],
-    allowed: Eligibility,
-    settings: Settings,
-    longest: NDArray[np.intp],
-) -> Slates:
-    """The policy's lists; users of one limit are decided together."""
-    limits = np.unique(longest)
-    if len(limits) == 1:
-        return decide(estimates, candidates, allowed.catalog, settings.decision, int(limits[0]))
-    shape = (len(longest), int(limits.max(initial=1)))
-    slates = Slates(
-        services=np.full(shape, -1, dtype=np.intp),
-        length=np.zeros(len(longest), dtype=np.intp),
-        worth_by_length=np.full((shape[0], shape[1] + 1), -np.inf),
-    )
-    for limit in limits.tolist():
-        rows = np.flatnonzero(longest == limit)
-        some = decide(estimates.take(rows), candidates[rows], allowed.catalog, settings.decision, limit)
-        slates.services[rows, :limit] = some.services
-        slates.length[rows] = some.length
-        slates.worth_by_length[rows, : limit + 1] = some.worth_by_length
-    return slates
 
 
 def _draw(decisions: Decisions, user: int, is_held_out: bool, seed: Seed, settings: Settings) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offers.catalog import Catalog
-from offers.choice import attraction, choice_effort
-from offers.ranking import Terms, best_list, terms_of
+from offers.choice import attraction, choice_effort, count_alike
+from offers.list_search import Menu, best_lists
+from offers.ranking import may_be_shown, ranked, terms_of
 from offers.settings import DecisionSettings
-from offers.types import Estimates, Slates
+from offers.types import AtMost, Estimates, ListRules, Prices, Slates
 
-_ROWS_AT_ONCE = 16_384  # keeps the working set in the processor's cache
+_ROWS_AT_ONCE = 4_096  # keeps the working set in the processor's cache
 
 
 def decide(
@@ -22,14 +23,17 @@ def decide(
     eligible: NDArray[np.bool_],
     catalog: Catalog,
     settings: DecisionSettings,
-    max_services: int | None = None,
+    max_services: int | NDArray[np.intp] | None = None,
+    *,
+    choice_load: NDArray[np.float64] | None = None,
+    prices: Prices | None = None,
+    list_rules: ListRules | None = None,
 ) -> Slates:
     """The list of greatest worth for each user, of any length from none to ``max_services``.
 
-    Candidates are the eligible services with a sound estimate whose value alone is above 0: with a
-    choice load of 0 or more, no other service can be in the best list. For each length the best list
-    is found (``offers.ranking``), and the length of the greatest worth is shown; of equal worth, the
-    shorter. A row's list depends on that row alone, to the last bit.
+    For each length the best list is found (``offers.list_search``), and the length of the greatest worth
+    is shown; of equal worth, the shorter. What is not eligible, or has no sound estimate, is never shown.
+    A row's list depends on that row alone, to the last bit.
 
     Parameters
     ----------
@@ -37,14 +41,21 @@ def decide(
         Arrays of shape (n_users, n_services); NaN means unknown, and is never shown.
     eligible : ndarray of bool, shape (n_users, n_services)
         What may be offered (``offers.eligibility``).
-    max_services : int, optional
-        The longest list; ``settings.max_services`` where it is not given. With 1 the answer is
-        nothing, or the one service of the greatest value.
+    max_services : int or array of shape (n_users,), optional
+        The longest list, of all or of each user; ``settings.max_services`` where it is not given. With 1
+        the answer is nothing, or the one service of the greatest value. A user's own may be 0.
+    choice_load : ndarray of shape (n_users,), optional
+        How much harder each further service makes the choice; ``settings.choice_load`` where not given.
+    prices : Prices, optional
+        What must be earned beyond costs because a budget binds, on top of ``settings.money_price``.
+    list_rules : ListRules, optional
+        What a list must keep to as a whole. Services that must be shown are in every list of theirs,
+        whatever it is worth; where they do not fit together, those of greater value are.
 
     Returns
     -------
     Slates
-        ``worth_by_length`` is 0 for length 0 and −inf for a length that has too few candidates.
+        ``worth_by_length`` is 0 for length 0 and −inf for a length of which no list may be made.
 
     Examples
     --------
@@ -55,44 +66,99 @@ def decide(
     >>> slates.length.tolist(), slates.services[0, :1].tolist(), slates.worth_by_length[0, :2].tolist()
     ([1], [0], [0.0, 0.5])
     """
-    longest = settings.max_services if max_services is None else max_services
-    if longest < 1:
-        raise ValueError(f"max_services must be at least 1, got {longest}.")
-    terms = terms_of(estimates, catalog, settings.money_price)
-    if eligible.shape != terms.value.shape:
-        raise ValueError(
-            f"eligible must have the shape of the estimates {terms.value.shape}, got {eligible.shape}."
-        )
-    candidates = eligible & (terms.value > 0)
-    n_users = len(candidates)
+    shape = (len(estimates.uptake), len(catalog))
+    longest = _longest(settings, max_services, len(estimates.uptake))
+    load = _load(settings, choice_load, len(estimates.uptake))
+    money, showing = _prices(settings, prices, shape)
+    terms = terms_of(estimates, catalog, money, showing, load, settings.similarity_load)
+    if eligible.shape != shape:
+        raise ValueError(f"eligible must have the shape of the estimates {shape}, got {eligible.shape}.")
+    rules = _rules(list_rules, shape)
+    candidates, forced = may_be_shown(terms, eligible, rules, longest)
+    menu = Menu(terms, candidates, forced, rules.at_most)
+    n_users, width = len(candidates), int(longest.max(initial=1)) if len(longest) else settings.max_services
     slates = Slates(
-        services=np.full((n_users, longest), -1, dtype=np.intp),
+        services=np.full((n_users, width), -1, dtype=np.intp),
         length=np.zeros(n_users, dtype=np.intp),
-        worth_by_length=np.full((n_users, longest + 1), -np.inf),
+        worth_by_length=np.full((n_users, width + 1), -np.inf),
     )
-    slates.worth_by_length[:, 0] = 0.0
     for start in range(0, n_users, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, n_users))
-        _fill(slates, terms, candidates, rows, settings.choice_load)
+        _fill(slates, menu.take(rows), rows, longest[rows])
     return slates
 
 
-def _fill(
-    slates: Slates, terms: Terms, candidates: NDArray[np.bool_], rows: NDArray[np.intp], choice_load: float
-) -> None:
-    best_worth = np.zeros(len(candidates[rows]))
-    n_candidates = candidates[rows].sum(axis=1)
-    for n in range(1, slates.services.shape[1] + 1):
-        enough = np.flatnonzero(n_candidates >= n)
-        if not len(enough):
-            return
-        users = rows[enough]
-        chosen, worth = best_list(terms.take(users), candidates[users], n, choice_load)
-        slates.worth_by_length[users, n] = worth
-        better = worth > best_worth[enough]
-        best_worth[enough[better]] = worth[better]
-        slates.services[users[better], :n] = chosen[better]
-        slates.length[users[better]] = n
+def _longest(
+    settings: DecisionSettings, max_services: int | NDArray[np.intp] | None, n_users: int
+) -> NDArray[np.intp]:
+    if max_services is None:
+        return np.full(n_users, settings.max_services, dtype=np.intp)
+    if isinstance(max_services, np.ndarray):
+        if max_services.shape != (n_users,) or (max_services < 0).any():
+            raise ValueError(
+                f"max_services must be one number of 0 or more for each of {n_users} users, "
+                f"got shape {max_services.shape}, least {max_services.min(initial=0)}."
+            )
+        return max_services.astype(np.intp)
+    if max_services < 1:
+        raise ValueError(f"max_services must be at least 1, got {max_services}.")
+    return np.full(n_users, max_services, dtype=np.intp)
+
+
+def _load(
+    settings: DecisionSettings, choice_load: NDArray[np.float64] | None, n_users: int
+) -> NDArray[np.float64]:
+    if choice_load is None:
+        return np.full(n_users, settings.choice_load)
+    _check_amounts("choice_load", choice_load, (n_users,))
+    return choice_load
+
+
+def _prices(
+    settings: DecisionSettings, prices: Prices | None, shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+    if prices is None:
+        return np.full(shape[0], settings.money_price), 0.0
+    _check_amounts("prices.money", prices.money, shape[:1])
+    _check_amounts("prices.showing", prices.showing, shape)
+    return settings.money_price + prices.money, prices.showing
+
+
+def _check_amounts(name: str, amounts: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+    if amounts.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}, got {amounts.shape}.")
+    if not (np.isfinite(amounts) & (amounts >= 0)).all():
+        raise ValueError(f"{name} must be finite and 0 or more, got {amounts.min()} to {amounts.max()}.")
+
+
+def _rules(list_rules: ListRules | None, shape: tuple[int, int]) -> ListRules:
+    if list_rules is None:
+        return ListRules((), np.zeros(shape, dtype=bool))
+    if list_rules.must_show.shape != shape:
+        raise ValueError(
+            f"list_rules.must_show must have the shape {shape}, got {list_rules.must_show.shape}."
+        )
+    beyond = sorted({s for rule in list_rules.at_most for s in rule.services if not 0 <= s < shape[1]})
+    if beyond:
+        raise ValueError(
+            f"list_rules.at_most must name catalogue positions from 0 to {shape[1] - 1}, got {beyond}."
+        )
+    once = tuple(AtMost(tuple(sorted(set(rule.services))), rule.most) for rule in list_rules.at_most)
+    return ListRules(once, list_rules.must_show)
+
+
+def _fill(slates: Slates, menu: Menu, rows: NDArray[np.intp], longest: NDArray[np.intp]) -> None:
+    width = slates.services.shape[1]
+    best = best_lists(menu, width)
+    worth = np.where(np.arange(width + 1) <= longest[:, None], best.worth, -np.inf)
+    slates.worth_by_length[rows] = worth
+    n_forced = menu.forced.sum(axis=1)
+    length = np.where(np.arange(width + 1) >= n_forced[:, None], worth, -np.inf).argmax(axis=1)
+    slates.length[rows] = length
+    for n in range(1, width + 1):
+        users = np.flatnonzero(length == n)
+        chosen = best.chosen[users, n - 1, :n]
+        slates.services[rows[users], :n] = ranked(menu.terms.take(users), chosen)
 
 
 def n_reason(worth_by_length: Sequence[float], length: int, n_eligible: int) -> str:
@@ -118,12 +184,21 @@ def n_reason(worth_by_length: Sequence[float], length: int, n_eligible: int) -> 
 
 
 def expected_costs(
-    slates: Slates, estimates: Estimates, catalog: Catalog, settings: DecisionSettings
+    slates: Slates,
+    estimates: Estimates,
+    catalog: Catalog,
+    settings: DecisionSettings,
+    choice_load: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """What each user's list is expected to cost: uses at their unit cost, and contacts; shape (n_users,)."""
+    """What each user's list is expected to cost: uses at their unit cost, and contacts; shape (n_users,).
+
+    ``choice_load`` is the one that the lists were decided with.
+    """
     is_shown = slates.services >= 0
     shown = np.where(is_shown, slates.services, 0)
     attractions = np.where(is_shown, attraction(np.take_along_axis(estimates.uptake, shown, axis=1)), 0.0)
-    weight = choice_effort(slates.length, settings.choice_load) + attractions.sum(axis=1)
-    taken = attractions / np.where(slates.length, weight, 1.0)[:, None]
+    load = _load(settings, choice_load, len(shown))
+    n_alike = count_alike(np.where(is_shown, catalog.category[shown], -1))
+    effort = choice_effort(slates.length, load, n_alike, settings.similarity_load)
+    taken = attractions / np.where(slates.length, effort + attractions.sum(axis=1), 1.0)[:, None]
     return (taken * catalog.unit_cost[shown] + is_shown * catalog.contact_cost[shown]).sum(axis=1)

@@ -33,6 +33,7 @@ class TierSettings:
 class DecisionSettings:
     max_services: int = _between(1, 10, 5)  # the longest list
     choice_load: float = _between(0, 10, 0.25)  # A0(n) = 1 + choice_load * (n - 1), without slate data
+    similarity_load: float = _between(0, 10, 0.5)  # times choice_load, for each repeated category in a list
     money_price: float = _between(0, 100, 0.0)  # a cost of 1 must earn 1 + money_price
 
 

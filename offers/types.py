@@ -50,6 +50,30 @@ class Slates:
 
 
 @dataclass(frozen=True)
+class Prices:
+    """What a decision must earn beyond its costs, because a budget binds."""
+
+    money: NDArray[np.float64]  # (n_users,) 0 or more: a unit of money spent must earn 1 + money
+    showing: NDArray[np.float64]  # (n_users, n_services) 0 or more: money charged for each showing
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Of these services a list holds at most so many; 1 means that they exclude each other."""
+
+    services: tuple[int, ...]  # catalogue positions
+    most: int
+
+
+@dataclass(frozen=True)
+class ListRules:
+    """What a list must keep to as a whole."""
+
+    at_most: tuple[AtMost, ...]
+    must_show: NDArray[np.bool_]  # (n_users, n_services) in every list where eligible, whatever its value
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a service may not be offered to this user now."""
 
