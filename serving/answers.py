@@ -4,9 +4,9 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from offers.catalog import Catalog
-from offers.settings import ExplorationSettings
-from serving.recommender import Decision, Offered
+from offers.settings import Settings
+from serving.kept import Names
+from serving.records import N_NUMBERS, Record, unpacked
 from serving.state import Profile
 from training.bundle import Bundle
 
@@ -22,76 +22,81 @@ def iso(at_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=at_us)).isoformat().replace("+00:00", "Z")
 
 
-def decision_answer(decision_id: str, decision: Decision, bundle: Bundle) -> dict[str, Any]:
-    """The answer of POST /recommend."""
-    asked = decision.asked
+def decision_answer(record: Record, names: Names, user_id: str) -> dict[str, Any]:
+    """The answer of POST /recommend, from what the log keeps."""
     answer = {
-        "decision_id": decision_id,
-        "user_id": asked.user_id,
-        "arm": decision.arm,
-        "services": [_offer(rank, one, bundle) for rank, one in enumerate(decision.offered, start=1)],
-        "n_reason": decision.n_reason,
+        "decision_id": record["decision_id"],
+        "user_id": user_id,
+        "arm": record["arm"],
+        "services": [_offer(rank, row, names) for rank, row in enumerate(record["shown"], start=1)],
+        "n_reason": record["n_reason"],
         "degraded": None,
-        "bundle": bundle.hash,
-        "profile_as_of": iso(asked.as_of_us),
+        "bundle": record["bundle"],
+        "profile_as_of": iso(record["as_of_us"]),
     }
-    if asked.explain:
-        answer["why_not"] = [
-            {"service_id": refusal.service_id, "reason": refusal.reason} for refusal in decision.refusals
-        ]
-    return answer
+    return {**answer, "why_not": refusals_of(record, names)} if record["explain"] else answer
 
 
-def decision_record(
-    answer: dict[str, Any],
-    decision: Decision,
-    catalog: Catalog,
-    exploration: ExplorationSettings,
-    channel: str,
-) -> dict[str, Any]:
-    """What the log keeps: the answer, and all that led to it."""
-    asked, estimates = decision.asked, decision.estimates
+def refusals_of(record: Record, names: Names) -> list[dict[str, str]]:
+    """Each service refused, in catalogue order, and why."""
+    reason_of = {place: reason for reason, places in record["refusals"].items() for place in places}
+    return [
+        {"service_id": names.service_id[place], "reason": reason_of[place]} for place in sorted(reason_of)
+    ]
+
+
+def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[str, Any]:
+    """The answer of GET /decisions/{id}: the answer that was given, and all that led to it."""
+    refused = {place for places in record["refusals"].values() for place in places}
+    profile = unpacked(record["profile"], "<f4").tolist()
     return {
-        **answer,
-        "channel": channel,
-        "scenario": asked.scenario,
-        "tier": asked.tier,
-        "max_services": asked.max_services,
-        "slate_propensity": decision.slate_propensity,
-        "policy_list": [catalog.ids[position] for position in decision.policy_list],
-        "worth_by_length": [number_or_none(worth) for worth in decision.worth_by_length],
-        "holdout": exploration.holdout,
-        "explore": exploration.explore,
-        "seed": asked.seed,
+        **decision_answer(record, names, record["user_id"]),
+        "why_not": refusals_of(record, names),
+        "format": record["format"],
+        "decided_at": iso(record["decided_at_us"]),
+        "settings": record["settings"],
+        "channel": record["channel"],
+        "scenario": record["scenario"],
+        "tier": record["tier"],
+        "max_services": record["max_services"],
+        "slate_propensity": record["slate_propensity"],
+        "policy_list": [names.service_id[place] for place in record["policy_list"]],
+        "worth_by_length": [
+            None if worth is None else number_or_none(worth) for worth in record["worth_by_length"]
+        ],
+        "held_out": record["held_out"],
+        "holdout": settings.exploration.holdout,
+        "explore": settings.exploration.explore,
+        "seed": record["seed"],
         "candidates": {
-            "service_id": list(catalog.ids),
-            "eligible": decision.candidates.tolist(),
-            "uptake": _numbers(estimates.uptake),
-            "uplift_repurchase": _numbers(estimates.uplift_repurchase),
-            "uplift_margin": _numbers(estimates.uplift_margin),
+            "service_id": list(names.service_id),
+            "eligible": [place not in refused for place in range(len(names.service_id))],
+            **{
+                name: [number_or_none(number) for number in unpacked(record[name], "<f8").tolist()]
+                for name in ("uptake", "uplift_repurchase", "uplift_margin")
+            },
         },
+        "profile": dict(zip(names.columns, map(number_or_none, profile), strict=True)),
     }
 
 
-def exposure_rows(
-    decision_id: str, decision: Decision, catalog: Catalog, shown_at_us: int, channel: str
-) -> list[dict[str, Any]]:
+def exposure_rows(record: Record, names: Names) -> list[dict[str, Any]]:
     """The decision as rows of the table ``exposures``; a list of nothing is one row without a service."""
-    shown = [(catalog.ids[one.position], one.propensity) for one in decision.offered]
+    shown = [(names.service_id[row[0]], row[N_NUMBERS - 1]) for row in record["shown"]]
     return [
         {
-            "slate_id": decision_id,
+            "slate_id": record["decision_id"],
             "position": position,
-            "user_id": decision.asked.user_id,
-            "shown_at_us": shown_at_us,
+            "user_id": record["user_id"],
+            "shown_at_us": record["decided_at_us"],
             "service_id": service_id,
             "propensity": propensity,
-            "slate_propensity": decision.slate_propensity,
-            "channel": channel,
-            "arm": decision.arm,
+            "slate_propensity": record["slate_propensity"],
+            "channel": record["channel"],
+            "arm": record["arm"],
         }
         for position, (service_id, propensity) in enumerate(
-            shown or [("", decision.slate_propensity)], start=1
+            shown or [("", record["slate_propensity"])], start=1
         )
     ]
 
@@ -135,27 +140,24 @@ def number_or_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _offer(rank: int, offered: Offered, bundle: Bundle) -> dict[str, Any]:
-    service = bundle.catalog.services[offered.position]
-    why = offered.why
+def _offer(rank: int, row: list[Any], names: Names) -> dict[str, Any]:
+    """One service of the list, from its row in the record."""
+    place, uptake, uplift, value, cost, propensity = row[:N_NUMBERS]
+    base, rest, reasons = row[N_NUMBERS:] or (None, None, ())
     return {
-        "service_id": service.service_id,
-        "name": service.name,
+        "service_id": names.service_id[place],
+        "name": names.name[place],
         "rank": rank,
-        "uptake": offered.uptake,
-        "uplift": offered.uplift,
-        "value": offered.value,
-        "cost": offered.cost,
-        "propensity": offered.propensity,
-        "cold": bool(bundle.cold[offered.position]),
+        "uptake": uptake,
+        "uplift": uplift,
+        "value": value,
+        "cost": cost,
+        "propensity": propensity,
+        "cold": names.cold[place],
         "why": [
-            {"feature": reason.feature, "value": number_or_none(reason.value), "effect": reason.effect}
-            for reason in (why.reasons if why else ())
+            {"feature": feature, "value": None if found is None else number_or_none(found), "effect": effect}
+            for feature, found, effect in reasons
         ],
-        "why_base": why.base if why else None,
-        "why_rest": why.rest if why else None,
+        "why_base": base,
+        "why_rest": rest,
     }
-
-
-def _numbers(row: Any) -> list[float | None]:
-    return [number_or_none(number) for number in row[0].tolist()]

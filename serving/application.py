@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 from features.tables import Tables
 from offers.settings import Settings
-from serving import answers, decision_log, intake
+from serving import answers, decision_log, intake, kept
 from serving.database import Database, events, exposures, feedback
 from serving.deletion import DeletedUsers
+from serving.kept import Names, settings_of
 from serving.recommender import Asked, Decision, recommend
+from serving.records import Record, is_replayable, keep_basis, record_of
 from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
 from serving.state import State
 from training.bundle import Bundle
@@ -55,12 +57,13 @@ class Application:
         self._deleted = DeletedUsers.load(database)
         self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
         self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
+        self._basis = database.run_now(partial(keep_basis, bundle=bundle, settings=settings))
         self._intake = intake.Intake(self.state, bundle.catalog, database, self._deleted, now_us)
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """The list of one user; the decision is in the log when it is answered."""
         now_us = self._now_us()
-        return await self._keep(request, self._decide([request], now_us)[0], now_us)
+        return await self._keep(request, self._decide([request], now_us)[0])
 
     async def recommend_batch(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer, or an error with its status, for each row in their order."""
@@ -87,7 +90,7 @@ class Application:
 
     async def decision(self, decision_id: str) -> dict[str, Any]:
         """A decision as it stands in the log."""
-        found = await self.database.run(lambda connection: decision_log.find(connection, decision_id))
+        found = await self.database.run(lambda connection: _in_full(connection, decision_id))
         if found is None:
             raise Refused(404, "there is no decision of this id")
         return found
@@ -122,7 +125,7 @@ class Application:
         read = [_read(row) for row in rows]
         decisions = iter(self._decide([row for row in read if isinstance(row, RecommendRequest)], now_us))
         tasks = [
-            self._keep(row, next(decisions), now_us) if isinstance(row, RecommendRequest) else _raise(row)
+            self._keep(row, next(decisions)) if isinstance(row, RecommendRequest) else _raise(row)
             for row in read
         ]
         answered = await asyncio.gather(*tasks, return_exceptions=True)
@@ -146,20 +149,16 @@ class Application:
             explain=request.explain,
         )
 
-    async def _keep(self, request: RecommendRequest, decision: Decision, shown_at_us: int) -> dict[str, Any]:
+    async def _keep(self, request: RecommendRequest, decision: Decision) -> dict[str, Any]:
         """The answer, once the decision is in the log; that of an earlier try, where there was one.
 
         A deleted user is answered like one never seen, and the log does not learn the id.
         """
         decision_id = uuid4().hex
         is_deleted = request.user_id in self._deleted
-        answer = answers.decision_answer(decision_id, decision, self.bundle)
-        record = answers.decision_record(
-            answer, decision, self.bundle.catalog, self.settings.exploration, request.channel
-        )
-        rows = answers.exposure_rows(decision_id, decision, self.bundle.catalog, shown_at_us, request.channel)
-        if is_deleted:
-            record, rows = {**record, "user_id": ""}, []
+        user_id = "" if is_deleted else request.user_id
+        record = record_of(decision_id, user_id, decision, self._basis, request.channel)
+        rows = [] if is_deleted else answers.exposure_rows(record, self._basis.names)
         keep = partial(
             decision_log.keep,
             record=record,
@@ -172,12 +171,12 @@ class Application:
         except decision_log.RequestConflict as conflict:
             raise Refused(409, str(conflict)) from conflict
         if earlier is not None:
-            return {**_answer_of(earlier), "user_id": request.user_id}
+            return await self.database.run(partial(_answer, record=earlier, user_id=request.user_id))
         if request.user_id not in self._deleted:
             for row in rows:
                 if row["service_id"]:
-                    self.state.add_exposure(request.user_id, shown_at_us, row["service_id"])
-        return answer
+                    self.state.add_exposure(request.user_id, row["shown_at_us"], row["service_id"])
+        return answers.decision_answer(record, self._basis.names, request.user_id)
 
     def _check_known(self, user_id: str) -> None:
         if not self.state.knows(user_id):
@@ -214,8 +213,25 @@ def _answer_or_error(answered: dict[str, Any] | BaseException) -> dict[str, Any]
     return answered
 
 
-def _answer_of(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in RecommendAnswer.model_fields if key in record}
+def _in_full(connection: sa.Connection, decision_id: str) -> dict[str, Any] | None:
+    """A decision as the log has it, its positions and hashes resolved; None where there is none."""
+    record = decision_log.find(connection, decision_id)
+    if record is None or not is_replayable(record):
+        return record  # the first format is what it says
+    settings = settings_of(kept.read(connection, record["settings"]))
+    return answers.decision_in_full(record, _names_of(connection, record), settings)
+
+
+def _answer(connection: sa.Connection, record: Record, user_id: str) -> dict[str, Any]:
+    """What was answered when this was decided."""
+    if is_replayable(record):
+        return answers.decision_answer(record, _names_of(connection, record), user_id)
+    answer = {key: record[key] for key in RecommendAnswer.model_fields if key in record}
+    return {**answer, "user_id": user_id}
+
+
+def _names_of(connection: sa.Connection, record: Record) -> Names:
+    return Names.from_kept(kept.read(connection, record["names"]))
 
 
 def _hash(request: RecommendRequest) -> str:

@@ -49,7 +49,17 @@ decisions = sa.Table(
     sa.Column("request_id", sa.Text, unique=True),
     sa.Column("request_hash", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text, nullable=False, index=True),  # "": a deleted user's
-    sa.Column("record", sa.Text, nullable=False),  # JSON: the answer, and all that led to it
+    sa.Column("record", sa.Text, nullable=False),  # JSON: what was decided, and all that led to it
+    sa.Column("bundle", sa.Text, nullable=False, server_default=""),  # the hash of the one that decided
+    sa.Column("decided_at_us", sa.BigInteger),
+)
+
+kept = sa.Table(
+    "kept",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),  # of kind and content
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
 )
 
 exposures = sa.Table(
@@ -79,6 +89,16 @@ facts = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+SCHEMA = 2  # of the tables above, in SQLite's user_version; 0 there: none yet, or the first
+_MIGRATIONS = {  # from the schema of this number to the next
+    1: (
+        "ALTER TABLE decisions ADD COLUMN bundle TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE decisions ADD COLUMN decided_at_us BIGINT",
+        "UPDATE decisions SET bundle = coalesce(json_extract(record, '$.bundle'), ''), decided_at_us = "
+        "(SELECT min(shown_at_us) FROM exposures WHERE slate_id = decision_id)",
+    ),
+}
+
 
 class Database:
     """Runs jobs in one thread, each atomic, and answers when their effect is on disk.
@@ -91,21 +111,26 @@ class Database:
     Raises
     ------
     ValueError
-        Where the file is no database that can be read and written.
+        Where the file is no database that can be read and written, or a newer Perkwise wrote it.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = _engine(path)
         try:
-            metadata.create_all(self._engine)
             fault = _damage(self._engine)
+            newer = 0 if fault else _migrate(self._engine)
         except sa.exc.DBAPIError as error:
-            fault = str(error.orig)
+            fault, newer = str(error.orig), 0
         if fault:
             raise ValueError(
                 f"{path} must be a whole SQLite database that may be written, got: {fault}. "
                 "Put a copy of it back, or move it away; what came in over HTTP is in it."
+            )
+        if newer:
+            raise ValueError(
+                f"{path} has the schema {newer} and this Perkwise knows {SCHEMA}: a newer one wrote it. "
+                "Use that version, or another state file."
             )
         self._is_open = True
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
@@ -159,6 +184,21 @@ class Database:
                 future.set_result(answer)
             else:
                 future.set_exception(fault)
+
+
+def _migrate(engine: sa.Engine) -> int:
+    """Bring an older file to the schema above, in one transaction; the schema of a newer one, else 0."""
+    with engine.begin() as connection:
+        found = int(connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
+        if found > SCHEMA:
+            return found
+        if sa.inspect(connection).has_table(decisions.name):
+            for step in range(max(found, 1), SCHEMA):
+                for statement in _MIGRATIONS[step]:
+                    connection.exec_driver_sql(statement)
+        metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+    return 0
 
 
 def _damage(engine: sa.Engine) -> str:

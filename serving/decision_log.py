@@ -1,12 +1,12 @@
 """Every decision with its propensities, kept before it is answered, in rows that training can read."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from serving.database import decisions, exposures
+from serving.records import Record, from_text, to_text
 
 
 class RequestConflict(ValueError):
@@ -15,17 +15,17 @@ class RequestConflict(ValueError):
 
 def keep(
     connection: sa.Connection,
-    record: Mapping[str, Any],
+    record: Record,
     rows: Sequence[Mapping[str, Any]],
     request_id: str | None,
     request_hash: str,
-) -> dict[str, Any] | None:
+) -> Record | None:
     """Write a decision; where the request was answered before, that record is returned and nothing written.
 
     Parameters
     ----------
     record : mapping
-        With ``decision_id``, ``user_id`` and whatever JSON can hold.
+        ``records.record_of`` made it.
     rows : sequence of mappings
         The decision as rows of the table ``exposures``.
 
@@ -43,7 +43,9 @@ def keep(
             request_id=request_id,
             request_hash=request_hash,
             user_id=record["user_id"],
-            record=json.dumps(record, ensure_ascii=False, allow_nan=False),
+            record=to_text(record),
+            bundle=record["bundle"],
+            decided_at_us=record["decided_at_us"],
         )
     )
     if rows:
@@ -51,15 +53,13 @@ def keep(
     return None
 
 
-def find(connection: sa.Connection, decision_id: str) -> dict[str, Any] | None:
+def find(connection: sa.Connection, decision_id: str) -> Record | None:
     """The record of a decision, or None."""
     found = connection.scalar(sa.select(decisions.c.record).where(decisions.c.decision_id == decision_id))
-    return None if found is None else json.loads(found)
+    return None if found is None else from_text(found)
 
 
-def find_request(
-    connection: sa.Connection, request_id: str | None, request_hash: str
-) -> dict[str, Any] | None:
+def find_request(connection: sa.Connection, request_id: str | None, request_hash: str) -> Record | None:
     """The record of an earlier try of this request, or None; another request of the id is a conflict."""
     if request_id is None:
         return None
@@ -71,7 +71,7 @@ def find_request(
         raise RequestConflict(
             "request_id was used before for another request: send the same body again, or take a new id."
         )
-    return json.loads(found.record)
+    return from_text(found.record)
 
 
 def forget(connection: sa.Connection, user_id: str) -> int:

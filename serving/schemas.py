@@ -175,6 +175,9 @@ class Candidates(BaseModel):
 
 
 class DecisionAnswer(RecommendAnswer):
+    format: int = Field(1, description="Of the record; the first, older one lacks the keys that are null.")
+    decided_at: datetime | None = None
+    settings: str | None = Field(None, description="The hash of the settings that decided.")
     channel: str
     scenario: str
     tier: str
@@ -182,10 +185,12 @@ class DecisionAnswer(RecommendAnswer):
     slate_propensity: float = Field(description="Probability of the whole list, or of nothing.")
     policy_list: list[str] = Field(description="What the policy would show without exploration.")
     worth_by_length: list[float | None] = Field(description="Money, of the best list of each length.")
+    held_out: bool | None = Field(None, description="Is the user in the holdout?")
     holdout: float
     explore: float
-    seed: int = Field(description="Of the draw.")
+    seed: int | list[int] = Field(description="Of the draw.")
     candidates: Candidates
+    profile: dict[str, float | None] | None = Field(None, description="What was known; null: unknown.")
 
 
 class ProfileAnswer(BaseModel):

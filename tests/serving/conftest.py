@@ -15,7 +15,9 @@ from features.world import make_world, write_world
 from offers.settings import Settings, parse_settings
 from serving.application import Application
 from serving.database import Database
+from serving.recommender import Asked
 from serving.routes import make_app
+from serving.state import State
 from training.boosting import LearnerSettings
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
 from training.source import Source, read_source
@@ -110,6 +112,15 @@ def application(
     database = Database(tmp_path / "state.db")
     yield Application(tables, bundle, database, settings, clock)
     database.close()
+
+
+def asked_for_all(tables: Tables, state: State, now_us: int) -> list[Asked]:
+    """One request for each user of the data folder, for lists of at most three."""
+    profiles = [(str(user_id), state.profile(user_id, now_us)) for user_id in tables.users["user_id"]]
+    return [
+        Asked(user_id, profile.features, profile.tier, profile.as_of_us, seed, 3)
+        for seed, (user_id, profile) in enumerate(profiles)
+    ]
 
 
 @pytest.fixture(scope="session")

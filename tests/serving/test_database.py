@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.database import Database, facts
+from serving.database import SCHEMA, Database, decisions, facts, kept
 
 
 @pytest.fixture
@@ -82,6 +82,77 @@ def test_a_closed_database_refuses_what_is_asked_for_later(tmp_path):
     database.close()
     with pytest.raises(RuntimeError, match="the database is closed"):
         database.run_now(partial(put, name="a"))
+
+
+# The tables of the first schema, as SQLite wrote them down, and a decision of that time.
+FIRST_SCHEMA = """
+CREATE TABLE events (event_id TEXT NOT NULL, user_id TEXT NOT NULL, event TEXT NOT NULL,
+    at_us BIGINT NOT NULL, service_id TEXT NOT NULL, value FLOAT, PRIMARY KEY (event_id));
+CREATE TABLE feedback (user_id TEXT NOT NULL, at_us BIGINT NOT NULL, service_id TEXT NOT NULL,
+    nps INTEGER NOT NULL, PRIMARY KEY (user_id, at_us, service_id));
+CREATE TABLE decisions (decision_id TEXT NOT NULL, request_id TEXT, request_hash TEXT NOT NULL,
+    user_id TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (decision_id), UNIQUE (request_id));
+CREATE TABLE exposures (slate_id TEXT NOT NULL, position INTEGER NOT NULL, user_id TEXT NOT NULL,
+    shown_at_us BIGINT NOT NULL, service_id TEXT NOT NULL, propensity FLOAT NOT NULL,
+    slate_propensity FLOAT NOT NULL, channel TEXT NOT NULL, arm TEXT NOT NULL,
+    PRIMARY KEY (slate_id, position));
+CREATE TABLE deleted_users (user_hash TEXT NOT NULL, PRIMARY KEY (user_hash));
+CREATE TABLE facts (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name));
+CREATE INDEX ix_events_user_id ON events (user_id);
+CREATE INDEX ix_decisions_user_id ON decisions (user_id);
+CREATE INDEX ix_exposures_user_id ON exposures (user_id);
+INSERT INTO facts VALUES ('deletion_key', 'aa');
+INSERT INTO decisions VALUES ('d1', NULL, 'h', 'u1', '{"decision_id": "d1", "bundle": "b1"}');
+INSERT INTO decisions VALUES ('d2', NULL, 'h', '', '{"decision_id": "d2"}');
+INSERT INTO exposures VALUES ('d1', 1, 'u1', 77, 's', 0.5, 0.25, '', 'policy');
+INSERT INTO exposures VALUES ('d1', 2, 'u1', 77, 't', 0.5, 0.25, '', 'policy');
+"""
+
+
+def test_a_file_of_the_first_schema_is_brought_forward_with_its_rows(tmp_path):
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as older:
+        older.executescript(FIRST_SCHEMA)
+    older.close()
+    for _ in range(2):  # the second time there is nothing to do
+        database = Database(path)
+        rows = database.run_now(lambda c: c.execute(sa.select(decisions).order_by("decision_id")).all())
+        assert [(row.decision_id, row.bundle, row.decided_at_us) for row in rows] == [
+            ("d1", "b1", 77),
+            ("d2", "", None),
+        ]
+        assert database.run_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(kept))) == 0
+        assert database.run_now(lambda c: c.scalar(sa.select(facts.c.value))) == "aa"
+        database.close()
+
+
+def test_old_and_new_files_have_the_same_tables(tmp_path):
+    with sqlite3.connect(tmp_path / "old.db") as older:
+        older.executescript(FIRST_SCHEMA)
+    older.close()
+    columns = []
+    for name in ("old.db", "new.db"):
+        Database(tmp_path / name).close()
+        with sqlite3.connect(tmp_path / name) as file:
+            tables = [row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            columns.append(
+                {table: {row[1:4] for row in file.execute(f"PRAGMA table_info({table})")} for table in tables}
+            )
+            assert file.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+        file.close()
+    assert columns[0] == columns[1]
+
+
+def test_a_file_of_a_newer_schema_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(ValueError, match=f"state.db has the schema 99 and this Perkwise knows {SCHEMA}"):
+        Database(path)
+    with sqlite3.connect(path) as file:
+        assert file.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    file.close()
 
 
 def damage_nothing_but_the_header(path):
