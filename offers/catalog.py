@@ -79,5 +79,17 @@ def microseconds(at: datetime) -> int:
     return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
+def time_us(text: str) -> int:
+    """Microseconds since 1970 UTC of a time as ISO 8601 that names its zone.
+
+    >>> time_us("1970-01-01T00:00:01Z")
+    1000000
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"expected a time with its zone, such as 2026-01-01T00:00:00Z, got {text!r}.")
+    return microseconds(at)
+
+
 def _or(at: datetime | None, default: int) -> int:
     return default if at is None else microseconds(at)

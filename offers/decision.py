@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from offers import exploration
 from offers.eligibility import Eligibility
+from offers.list_counts import FeasibleLists
 from offers.policy import decide, n_reason
 from offers.ranking import is_known
 from offers.settings import Settings
@@ -137,17 +138,28 @@ def make_decisions(
         slate_propensity=np.empty(len(candidates)),
     )
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
-        _draw(decisions, user, is_held_out, seed, settings)
+        _draw(decisions, user, is_held_out, seed, settings, list_rules)
     return decisions
 
 
-def _draw(decisions: Decisions, user: int, is_held_out: bool, seed: Seed, settings: Settings) -> None:
+def _draw(
+    decisions: Decisions,
+    user: int,
+    is_held_out: bool,
+    seed: Seed,
+    settings: Settings,
+    list_rules: ListRules | None,
+) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
     candidates = np.flatnonzero(decisions.candidates[user]).tolist()
     rng = np.random.default_rng(seed)
-    drawn = exploration.draw(policy_list, candidates, limit, is_held_out, settings.exploration, rng)
-    found = exploration.propensity(drawn.services, policy_list, len(candidates), limit, settings.exploration)
+    lists = FeasibleLists.of(candidates, limit)
+    if list_rules is not None:
+        must_show = [position for position in policy_list if list_rules.must_show[user, position]]
+        lists = FeasibleLists.of(candidates, limit, list_rules.at_most, must_show)
+    drawn = exploration.draw(policy_list, lists, is_held_out, settings.exploration, rng)
+    found = exploration.propensity(drawn.services, policy_list, lists, settings.exploration)
     length = len(drawn.services)
     decisions.arms[user] = drawn.arm
     decisions.length[user] = length

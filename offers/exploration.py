@@ -1,23 +1,32 @@
-"""Randomness with known probabilities: a holdout of users, and decisions drawn uniformly.
+"""Decisions drawn at random with known probabilities.
 
-A salted hash of the user's id puts a fixed share of users into the holdout, where nothing is shown. Of
-the other decisions a share is explored: a length drawn uniformly from 1 … m, then a list of that length
-drawn uniformly from the eligible services, in every order. Over salts and draws, with h the holdout
-share, e the explored share, k eligible services and m the longest list possible:
+Some users are shown nothing at all (``offers.holdouts``). Of the other decisions a share is explored: a
+length drawn uniformly from those of which there is a list, then a list drawn uniformly from the lists of
+that length, in every order (``offers.list_counts``). With h the share of users who are shown nothing, e
+the explored share, L the lengths, F(n) the allowed sets of n services, and F(n, s) those with s in them:
 
     P(nothing)           = h + (1 − h)(1 − e) 1{the policy shows nothing}
-    P(list of n)         = (1 − h)[e / m · (k − n)! / k! + (1 − e) 1{it is the policy's list}]
-    P(s at position j)   = (1 − h)[e · (m − j + 1) / m / k + (1 − e) 1{the policy has s at j}]
+    P(list of n)         = (1 − h)[e / |L| / (n! F(n)) + (1 − e) 1{it is the policy's list}]
+    P(s at position j)   = (1 − h)[e / |L| · Σ_{n ≥ j} F(n, s) / (n F(n)) + (1 − e) 1{the policy has s at j}]
+    P(s in the list)     = (1 − h)[e / |L| · Σ_n F(n, s) / F(n) + (1 − e) 1{the policy has s}]
+
+Where nothing binds, F(n) = C(k, n) of k eligible services, and F(n, s) / F(n) = n / k.
+
+The probabilities are over the salts of the holdouts of everything, and over draws. They are given what
+else the policy knew: who is eligible for what, and so the holdouts of single services and of tracks.
+Users in the holdout of a service are shown it with probability 0, as those are whom a rule excludes.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import perm
 
 import numpy as np
 
+from offers.holdouts import in_holdout
+from offers.list_counts import FeasibleLists
 from offers.settings import ExplorationSettings
+
+__all__ = ["EXPLORE", "HOLDOUT", "POLICY", "Draw", "Propensity", "draw", "in_holdout", "propensity"]
 
 POLICY, EXPLORE, HOLDOUT = "policy", "explore", "holdout"
 
@@ -36,25 +45,12 @@ class Propensity:
 
     slate: float  # of the list as a whole, or of nothing
     positions: tuple[float, ...]  # of each service at its position
-
-
-def in_holdout(user_id: str, settings: ExplorationSettings) -> bool:
-    """Is this user in the holdout? The same answer for ever, until the salt changes.
-
-    A greater share keeps those who are in already; user ids may be any text.
-
-    >>> in_holdout("u1", ExplorationSettings(holdout=0.0))
-    False
-    """
-    text = f"{settings.salt}\0{user_id}".encode("utf-8", "surrogatepass")
-    point = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
-    return point < settings.holdout
+    inclusions: tuple[float, ...]  # of each service, at whichever position
 
 
 def draw(
     policy_list: Sequence[int],
-    eligible: Sequence[int],
-    max_services: int,
+    lists: FeasibleLists,
     is_holdout: bool,
     settings: ExplorationSettings,
     rng: np.random.Generator,
@@ -62,45 +58,66 @@ def draw(
     """What is shown: nothing to the holdout, now and then a uniform draw, else the policy's list."""
     if is_holdout:
         return Draw(HOLDOUT, ())
-    if not len(eligible) or rng.random() >= settings.explore:
+    if not lists.lengths or rng.random() >= settings.explore:
         return Draw(POLICY, tuple(int(position) for position in policy_list))
-    length = int(rng.integers(1, min(max_services, len(eligible)) + 1))
-    chosen = rng.choice(np.asarray(eligible), size=length, replace=False)
-    return Draw(EXPLORE, tuple(chosen.tolist()))
+    length = lists.lengths[int(rng.integers(len(lists.lengths)))]
+    return Draw(EXPLORE, lists.draw(length, rng))
 
 
 def propensity(
     shown: Sequence[int],
     policy_list: Sequence[int],
-    n_eligible: int,
-    max_services: int,
+    lists: FeasibleLists,
     settings: ExplorationSettings,
+    nothing_share: float | None = None,
 ) -> Propensity:
     """Probabilities of what was shown under the mixture above, in closed form.
 
-    ``shown`` must be something that ``draw`` can give: the policy's list, a list of at most
-    ``max_services`` eligible services, or nothing where there is a holdout.
+    Parameters
+    ----------
+    shown : sequence of int
+        Something that ``draw`` can give: the policy's list, one of ``lists``, or nothing where
+        there is a holdout.
+    nothing_share : float, optional
+        The share of users who are shown nothing at all; ``settings.holdout`` where there is no
+        other holdout of everything.
 
+    Examples
+    --------
     >>> settings = ExplorationSettings(holdout=0.1, explore=0.2)
-    >>> found = propensity([4], policy_list=[4], n_eligible=2, max_services=1, settings=settings)
+    >>> found = propensity([4], policy_list=[4], lists=FeasibleLists.of([4, 7], 1), settings=settings)
     >>> round(found.slate, 6), [round(p, 6) for p in found.positions]
     (0.81, [0.81])
     """
-    explore = settings.explore if n_eligible else 0.0
-    served = 1 - settings.holdout
+    nothing = settings.holdout if nothing_share is None else nothing_share
+    explore = settings.explore if lists.lengths else 0.0
     by_policy = (1 - explore) * (tuple(shown) == tuple(policy_list))
     if not len(shown):
-        return Propensity(settings.holdout + served * by_policy, ())
-    longest = min(max_services, n_eligible)
-    by_chance = explore / longest / perm(n_eligible, len(shown))
-    return Propensity(
-        slate=served * (by_chance + by_policy),
-        positions=tuple(
-            served
-            * (
-                explore * (longest - position) / longest / n_eligible
-                + (1 - explore) * (position < len(policy_list) and policy_list[position] == service)
-            )
-            for position, service in enumerate(shown)
-        ),
-    )
+        return Propensity(min(1.0, nothing + (1 - nothing) * by_policy), (), ())
+    by_chance = explore / len(lists.lengths) / lists.n_lists(len(shown)) if _is_drawn(shown, lists) else 0.0
+    placed, included = [], []
+    for place, service in enumerate(shown):
+        at, anywhere = chances(service, place + 1, lists) if explore else (0.0, 0.0)
+        in_place = place < len(policy_list) and policy_list[place] == service
+        placed.append((1 - nothing) * (explore * at + (1 - explore) * in_place))
+        included.append((1 - nothing) * (explore * anywhere + (1 - explore) * (service in policy_list)))
+    return Propensity((1 - nothing) * (by_chance + by_policy), tuple(placed), tuple(included))
+
+
+def chances(service: int, position: int, lists: FeasibleLists) -> tuple[float, float]:
+    """Of a list drawn uniformly: P(the service is at this position, from 1), and P(it is in the list)."""
+    lengths = lists.lengths
+    if lists.is_free:
+        k = len(lists.eligible)
+        return (
+            sum(n >= position for n in lengths) / len(lengths) / k,
+            sum(lengths) / len(lengths) / k,
+        )
+    shares = {n: lists.n_sets(n, [service]) / lists.n_sets(n) for n in lengths}
+    at = sum(share / n for n, share in shares.items() if n >= position)
+    return at / len(lengths), sum(shares.values()) / len(lengths)
+
+
+def _is_drawn(shown: Sequence[int], lists: FeasibleLists) -> bool:
+    """Can this list be drawn? The policy's may be none of them."""
+    return len(shown) in lists.lengths and lists.n_sets(len(shown), shown) > 0

@@ -1,13 +1,29 @@
 """Every number a business owner may change, checked whole and passed down frozen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
+from math import inf, isinf
+from typing import Any, get_args
+
+from offers.catalog import time_us
 
 
 def _between(low: float, high: float, default: Any) -> Any:
     return field(default=default, metadata={"low": low, "high": high})
+
+
+def _time() -> Any:
+    return field(default="", metadata={"is_time": True})
+
+
+def _one_of(*names: str) -> Any:
+    return field(default=names[0], metadata={"names": names})
+
+
+def _some() -> Any:
+    return field(default=(), metadata={"at_least": 0})
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,49 @@ class ExplorationSettings:
 
 
 @dataclass(frozen=True)
+class HoldoutSettings:
+    """A further holdout: of everything, of one service, or of a track."""
+
+    name: str = ""
+    share: float = _between(0, 1, 0.05)  # of users; a greater one keeps those who are in
+    service: str = ""  # a service_id: those who are in are not shown it
+    track: str = ""  # a track's name: those who are in are shown nothing of it
+    salt: str = ""  # "": that of [exploration]
+    active_from: str = _time()  # holds nobody before; "": it always has
+    active_until: str = _time()  # nor from then on; "": it always will
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """Services kept for the users of some tiers, with lists of their own length."""
+
+    name: str = ""
+    tiers: tuple[str, ...] = _some()  # whose users are in this track
+    services: tuple[str, ...] = _some()  # service_ids that no other track may show
+    max_services: int = _between(0, 10, 0)  # the longest list; 0: that of [decision]
+
+
+@dataclass(frozen=True)
+class BudgetLimit:
+    """What may be spent in a period: on everything, on one service, or on the users of a track."""
+
+    name: str = ""
+    period: str = _one_of("month", "week", "day")  # by the calendar, UTC; a week begins on Monday
+    money: float = _between(0, inf, inf)  # currency units; inf: no limit
+    contacts: float = _between(0, inf, inf)  # services shown, each place of a list counts; inf: no limit
+    service: str = ""  # a service_id
+    track: str = ""  # a track's name
+
+
+@dataclass(frozen=True)
+class PacingSettings:
+    reserve_share: float = _between(0, 0.9, 0.2)  # of each budget, kept until a shift is declared
+    use_cover: float = _between(1, 1000, 1.5)  # offers still open are reserved at so many times their cost
+    most_of_revenue: float = _between(0, 1, 0.07)  # above it nothing that costs is shown
+    reopen_at: float = _between(0, 1, 0.06)  # of revenue; only below it is shown again
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     test_share: float = _between(0.05, 0.6, 0.3)  # the latest exposures, held out for the report
     trials: int = _between(0, 1000, 8)  # Optuna's; 0: the defaults as they are
@@ -65,12 +124,18 @@ class Settings:
     tiers: TierSettings = field(default_factory=TierSettings)
     decision: DecisionSettings = field(default_factory=DecisionSettings)
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
+    pacing: PacingSettings = field(default_factory=PacingSettings)
+    holdouts: tuple[HoldoutSettings, ...] = ()
+    tracks: tuple[TrackSettings, ...] = ()
+    budgets: tuple[BudgetLimit, ...] = ()
     training: TrainingSettings = field(default_factory=TrainingSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
 
 
 def parse_settings(*layers: Mapping[str, Any]) -> Settings:
     """Settings from parsed TOML layers, a later layer overriding an earlier one key by key.
+
+    Of a list of tables, such as [[holdouts]], those of one name are overridden key by key.
 
     Raises
     ------
@@ -85,11 +150,14 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
     """
     faults: list[str] = []
     merged: dict[str, dict[str, Any]] = {}
-    sections: dict[str, Any] = {part.name: part.type for part in fields(Settings)}
+    lists = {part.name: get_args(part.type)[0] for part in fields(Settings) if get_args(part.type)}
+    sections: dict[str, Any] = {part.name: part.type for part in fields(Settings) if part.name not in lists}
     for layer in layers:
         for section, values in layer.items():
-            if section not in sections:
-                faults.append(f"unknown section [{section}]{_nearest(section, sections)}.")
+            if section in lists:
+                _merge_tables(section, values, merged.setdefault(section, {}), faults)
+            elif section not in sections:
+                faults.append(f"unknown section [{section}]{_nearest(section, {**sections, **lists})}.")
             elif not isinstance(values, Mapping):
                 faults.append(f"[{section}] must be a section, got {values!r}.")
             else:
@@ -97,6 +165,12 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
     parsed = {
         name: _parse_section(name, make, merged.get(name, {}), faults) for name, make in sections.items()
     }
+    for name, make in lists.items():
+        parsed[name] = tuple(
+            _parse_section(f"{name}.{entry}", make, values, faults)
+            for entry, values in merged.get(name, {}).items()
+        )
+    _check_names(Settings(**parsed), faults)
     if faults:
         raise ValueError("The settings have faults:\n" + "\n".join(f"- {fault}" for fault in faults))
     return Settings(**parsed)
@@ -116,6 +190,8 @@ def _parse_section(section: str, make: Any, values: Mapping[str, Any], faults: l
             faults.append(fault)
         elif isinstance(default, tuple):
             good[key] = tuple(value)
+        elif isinstance(value, datetime):
+            good[key] = value.isoformat()
         else:
             good[key] = type(default)(value)
     return make(**good)
@@ -123,14 +199,20 @@ def _parse_section(section: str, make: Any, values: Mapping[str, Any], faults: l
 
 def _fault(where: str, value: Any, default: Any, limits: Mapping[str, Any]) -> str | None:
     if isinstance(default, tuple):
-        names = value if isinstance(value, (list, tuple)) else []
+        names = value if isinstance(value, (list, tuple)) else [None]
         if (
-            len(names) < 2
+            len(names) < limits.get("at_least", 2)
             or len(set(names)) < len(names)
             or not all(isinstance(name, str) and name for name in names)
         ):
-            return f"{where} must be a list of at least two different names, got {value!r}."
+            few = "" if limits.get("at_least") == 0 else "at least two "
+            return f"{where} must be a list of {few}different names, got {value!r}."
         return None
+    if "is_time" in limits:
+        return _time_fault(where, value)
+    if "names" in limits:
+        known = limits["names"]
+        return None if value in known else f"{where} must be one of {', '.join(known)}, got {value!r}."
     if isinstance(default, str):
         if not default and value == "":
             return None
@@ -144,6 +226,75 @@ def _fault(where: str, value: Any, default: Any, limits: Mapping[str, Any]) -> s
     return None
 
 
+def _time_fault(where: str, value: Any) -> str | None:
+    try:
+        if value != "":
+            time_us(value.isoformat() if isinstance(value, datetime) else value)
+    except (ValueError, TypeError):
+        return f"{where} must be a time with its zone, such as 2026-01-01T00:00:00Z, got {value!r}."
+    return None
+
+
+def _merge_tables(section: str, values: Any, merged: dict[str, Any], faults: list[str]) -> None:
+    """Tables of a list by their names, over those of an earlier layer."""
+    tables = values if isinstance(values, (list, tuple)) else [None]
+    seen: set[str] = set()
+    for number, table in enumerate(tables, start=1):
+        name = table.get("name") if isinstance(table, Mapping) else None
+        if not isinstance(table, Mapping):
+            faults.append(f"{section} must be a list of tables, [[{section}]], got {values!r}.")
+        elif not isinstance(name, str) or not name:
+            faults.append(f"[[{section}]] number {number} must have a name, got {name!r}.")
+        elif name in seen:
+            faults.append(f"[[{section}]] must have different names, got {name!r} more than once.")
+        else:
+            seen.add(name)
+            merged.setdefault(name, {}).update(table)
+
+
+def _check_names(settings: Settings, faults: list[str]) -> None:
+    """Names that settings have for each other: of tracks and of tiers."""
+    tracks = {track.name: track for track in settings.tracks}
+    kinds: dict[str, Sequence[HoldoutSettings] | Sequence[BudgetLimit]] = {
+        "holdouts": settings.holdouts,
+        "budgets": settings.budgets,
+    }
+    for section, entries in kinds.items():
+        for one in entries:
+            where = f"{section}.{one.name}"
+            if one.track and one.track not in tracks:
+                faults.append(f"{where}.track is unknown: {one.track!r}{_nearest(one.track, tracks)}.")
+            if one.track and one.service:
+                faults.append(f"{where} must name a service or a track, got both.")
+    for one in settings.holdouts:
+        if one.active_from and one.active_until and time_us(one.active_from) >= time_us(one.active_until):
+            faults.append(
+                f"holdouts.{one.name}.active_until must be later than active_from {one.active_from!r}, "
+                f"got {one.active_until!r}."
+            )
+    for budget in settings.budgets:
+        if isinf(budget.money) and isinf(budget.contacts):
+            faults.append(f"budgets.{budget.name} must have money or contacts, got neither.")
+    if settings.pacing.reopen_at > settings.pacing.most_of_revenue:
+        faults.append(
+            f"pacing.reopen_at must be at most pacing.most_of_revenue, got {settings.pacing.reopen_at} "
+            f"and {settings.pacing.most_of_revenue}."
+        )
+    tiers = {name: name for name in settings.tiers.names}
+    track_of: dict[tuple[str, str], str] = {}
+    for track in settings.tracks:
+        for tier in track.tiers:
+            if tier not in tiers:
+                faults.append(
+                    f"tracks.{track.name}.tiers has an unknown tier {tier!r}{_nearest(tier, tiers)}."
+                )
+        for kind, names in (("tier", track.tiers), ("service", track.services)):
+            for name in names:
+                other = track_of.setdefault((kind, name), track.name)
+                if other != track.name:
+                    faults.append(f"tracks.{track.name} must not have the {kind} {name!r}: {other} has it.")
+
+
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]!r}" if close else f"; known are {', '.join(known)}"
+    return f", did you mean {close[0]!r}" if close else f"; known are {', '.join(known) or 'none'}"

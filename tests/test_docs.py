@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -34,10 +35,12 @@ def test_every_command_is_in_the_readme(command):
 @pytest.mark.parametrize("section", fields(Settings), ids=lambda section: section.name)
 def test_every_setting_is_in_the_readme_and_in_perkwise_toml(section):
     toml = (ROOT / "perkwise.toml").read_text(encoding="utf-8")
-    (row,) = [line for line in README.splitlines() if line.startswith(f"| `[{section.name}]`")]
-    for setting in fields(section.type):
+    is_list = get_args(section.type)  # such as [[holdouts]]; its example is a comment
+    heading, start = (f"[[{section.name}]]", "# ") if is_list else (f"[{section.name}]", "")
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{heading}`")]
+    for setting in fields(is_list[0] if is_list else section.type):
         assert f"`{setting.name}`" in row
-        assert re.search(rf"^{setting.name} = ", toml, flags=re.M)
+        assert re.search(rf"^{start}{setting.name} = ", toml, flags=re.M)
 
 
 def test_what_the_readme_links_to_is_there():

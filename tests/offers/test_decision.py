@@ -9,6 +9,7 @@ from offers.catalog import Catalog
 from offers.decision import make_decisions
 from offers.eligibility import eligible
 from offers.exploration import propensity
+from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.settings import ExplorationSettings, Settings
 from offers.types import Estimates, Service
@@ -104,8 +105,7 @@ def test_the_policy_s_list_and_the_propensities_are_those_of_their_own_functions
         expected = propensity(
             made.shown(user),
             made.policy_list(user),
-            int(made.candidates[user].sum()),
-            int(longest[user]),
+            FeasibleLists.of(np.flatnonzero(made.candidates[user]).tolist(), int(longest[user])),
             SETTINGS.exploration,
         )
         assert made.slate_propensity[user] == expected.slate

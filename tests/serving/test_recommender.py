@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from offers.exploration import in_holdout, propensity
+from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.settings import DecisionSettings, ExplorationSettings, Settings
 from offers.types import Refusal
@@ -56,7 +57,8 @@ def test_propensities_are_those_of_the_closed_form(bundle, asked):
     arms = set()
     for decision in recommend(bundle, Settings(exploration=exploration), asked, NOW):
         shown = [one.position for one in decision.offered]
-        expected = propensity(shown, decision.policy_list, len(bundle.catalog), 3, exploration)
+        lists = FeasibleLists.of(range(len(bundle.catalog)), 3)
+        expected = propensity(shown, decision.policy_list, lists, exploration)
         assert decision.slate_propensity == expected.slate
         assert tuple(one.propensity for one in decision.offered) == expected.positions
         arms.add(decision.arm)
