@@ -7,6 +7,7 @@ them, so that `perkwise --help` answers at once.
 import errno
 import json
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from offers.settings import Settings, parse_settings
 from offers.types import Progress as ProgressCallback
 
 if TYPE_CHECKING:
+    from serving.replay import Replay, Replayed
+    from training.bundle import Bundle
     from training.evaluation.figures import Evaluation
     from training.gate import Verdict
     from training.train import Training
@@ -227,6 +230,10 @@ def option_seed(command: Callable) -> Callable:
         command
     )
 
+
+option_state = click.option(
+    "--state", type=click.Path(path_type=Path), help="The service's SQLite file; else var/state.db."
+)
 
 data_argument = click.argument("data", type=click.Path(path_type=Path))
 
@@ -576,7 +583,7 @@ def score(
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
-@click.option("--state", type=click.Path(path_type=Path), help="SQLite's file; else var/state.db.")
+@option_state
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), help="Else serving.port of perkwise.toml.")
 def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, port: int | None) -> None:
@@ -585,12 +592,89 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
     Example: perkwise serve --port 3000
     """
     from serving.launch import serve as run_service
+    from training.champion import keep_bundle
 
     data = data or home() / read_settings().serving.data
     settings = read_settings(data)
     state = state or home() / "var" / "state.db"
     state.parent.mkdir(parents=True, exist_ok=True)
-    run_service(data, find_bundle(bundle), state, settings, host, port)
+    run_service(data, keep_bundle(find_bundle(bundle), home() / "var"), state, settings, host, port)
+
+
+@main.command()
+@click.argument("decision_id", required=False)
+@option_state
+@click.option("--all", "every", is_flag=True, help="Every decision of the log.")
+@option_json
+def replay(decision_id: str | None, state: Path | None, every: bool, as_json: bool) -> None:
+    """Make a decision of the log again with the bundle of that day; it must be the same to the byte.
+
+    Says what differs, field by field, and then ends with the exit code 1.
+
+    Example: perkwise replay --all
+    """
+    from serving.database import reading
+    from serving.replay import replay_all, replay_one
+    from training.bundle import read_bundle
+
+    if (decision_id is None) != every:
+        raise click.UsageError("Use just one of DECISION_ID and --all.")
+
+    def find(bundle_hash: str) -> "Bundle":
+        return read_bundle(home() / "var" / "bundles" / bundle_hash)
+
+    with reading(state or home() / "var" / "state.db") as connection:
+        if decision_id is not None:
+            one = replay_one(connection, decision_id, find)
+            say(as_json, replayed_json(one), *replayed_lines(one))
+            sys.exit(1 if one.differences else 0)
+        with progress_bars() as progress:
+            found = replay_all(connection, find, progress)
+    say(as_json, replay_json(found), *replay_lines(found))
+    sys.exit(0 if found.is_same else 1)
+
+
+def replayed_json(one: "Replayed") -> dict[str, Any]:
+    """One replayed decision as JSON."""
+    differences = [asdict(difference) for difference in one.differences]
+    return {"decision_id": one.decision_id, "same": not differences, "differences": differences}
+
+
+def replayed_lines(one: "Replayed") -> Iterator[Any]:
+    """One replayed decision on a terminal."""
+    if not one.differences:
+        yield f"{one.decision_id}: the same bytes."
+        return
+    rows = [[difference.field, difference.recorded, difference.replayed] for difference in one.differences]
+    yield table_of(f"{one.decision_id} differs", ["field", "recorded", "replayed"], rows)
+
+
+def replay_json(found: "Replay") -> dict[str, Any]:
+    """A replayed log as JSON."""
+    return {
+        "replayed": found.n_replayed,
+        "same": found.n_same,
+        "older": found.n_older,
+        "missing": found.n_missing,
+        "missing_bundles": found.missing,
+        "different": [replayed_json(one) for one in found.different],
+    }
+
+
+def replay_lines(found: "Replay") -> Iterator[Any]:
+    """A replayed log on a terminal."""
+    for one in found.different[:TOLD_DECISIONS]:
+        yield from replayed_lines(one)
+    for bundle, reason in found.missing.items():
+        yield f"Decisions of the bundle {bundle} could not be made again: {reason}"
+    if found.n_missing:
+        yield f"Without their bundle: {found.n_missing:,} decisions."
+    if found.n_older:
+        yield f"Passed over, for they hold less than a replay needs: {found.n_older:,} older decisions."
+    yield f"{found.n_same:,} of {found.n_replayed:,} decisions have the same bytes."
+
+
+TOLD_DECISIONS = 5  # that differ, on a terminal
 
 
 @main.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 from offers.settings import Settings
 from serving.kept import Names
-from serving.records import N_NUMBERS, Record, unpacked
+from serving.records import N_NUMBERS, Record, numbers_of
 from serving.state import Profile
 from training.bundle import Bundle
 
@@ -48,7 +48,7 @@ def refusals_of(record: Record, names: Names) -> list[dict[str, str]]:
 def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[str, Any]:
     """The answer of GET /decisions/{id}: the answer that was given, and all that led to it."""
     refused = {place for places in record["refusals"].values() for place in places}
-    profile = unpacked(record["profile"], "<f4").tolist()
+    profile = numbers_of(record, "profile").tolist()
     return {
         **decision_answer(record, names, record["user_id"]),
         "why_not": refusals_of(record, names),
@@ -72,7 +72,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
             "service_id": list(names.service_id),
             "eligible": [place not in refused for place in range(len(names.service_id))],
             **{
-                name: [number_or_none(number) for number in unpacked(record[name], "<f8").tolist()]
+                name: [number_or_none(number) for number in numbers_of(record, name).tolist()]
                 for name in ("uptake", "uplift_repurchase", "uplift_margin")
             },
         },

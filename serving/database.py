@@ -7,9 +7,11 @@ shared by all who wait for it.
 
 import asyncio
 import queue
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -184,6 +186,39 @@ class Database:
                 future.set_result(answer)
             else:
                 future.set_exception(fault)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sa.Connection]:
+    """A connection that can only read, beside a service that may write; an older file is brought forward.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such file, or it is no database of this or an earlier schema.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"{path} must be the state file of a service, found none there. "
+            "Name it with --state, or start the service: perkwise serve."
+        )
+    if not _is_current(path):
+        Database(path).close()
+    engine = sa.create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _is_current(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as file:
+        try:
+            return bool(file.execute("PRAGMA user_version").fetchone() == (SCHEMA,))
+        except sqlite3.DatabaseError:  # whoever opens it says what is wrong with it
+            return False
 
 
 def _migrate(engine: sa.Engine) -> int:

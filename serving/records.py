@@ -23,6 +23,7 @@ from training.bundle import Bundle
 
 FORMAT = 2  # 1: the readable form, without what a replay needs
 N_NUMBERS = 6  # of each service shown: position, uptake, uplift, value, cost, propensity
+PACKED = {"profile": "<f4", "uptake": "<f8", "uplift_repurchase": "<f8", "uplift_margin": "<f8"}
 
 Record = dict[str, Any]
 
@@ -68,7 +69,7 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, 
         "max_services": asked.max_services,
         "explain": asked.explain,
         "seed": list(asked.seed) if isinstance(asked.seed, tuple) else asked.seed,
-        "profile": _packed(asked.profile, "<f4"),
+        "profile": _packed("profile", asked.profile),
         "held_out": decision.is_held_out,
         "arm": decision.arm,
         "shown": [_shown(one) for one in decision.offered],
@@ -77,9 +78,9 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, 
         "policy_list": list(decision.policy_list),
         "worth_by_length": list(decision.worth_by_length),  # JSON has null for −inf
         "refusals": _by_reason(decision, basis.bundle.catalog),
-        "uptake": _packed(estimates.uptake[0], "<f8"),
-        "uplift_repurchase": _packed(estimates.uplift_repurchase[0], "<f8"),
-        "uplift_margin": _packed(estimates.uplift_margin[0], "<f8"),
+        "uptake": _packed("uptake", estimates.uptake[0]),
+        "uplift_repurchase": _packed("uplift_repurchase", estimates.uplift_repurchase[0]),
+        "uplift_margin": _packed("uplift_margin", estimates.uplift_margin[0]),
     }
 
 
@@ -104,7 +105,7 @@ def asked_of(record: Record) -> Asked:
     seed, user_id = record["seed"], record["user_id"]
     return Asked(
         user_id=user_id,
-        profile=unpacked(record["profile"], "<f4"),
+        profile=numbers_of(record, "profile"),
         tier=record["tier"],
         as_of_us=record["as_of_us"],
         seed=tuple(seed) if isinstance(seed, list) else seed,
@@ -115,14 +116,14 @@ def asked_of(record: Record) -> Asked:
     )
 
 
-def unpacked(text: str, dtype: str) -> NDArray[Any]:
-    """The numbers of a packed array."""
-    return np.frombuffer(b64decode(text), dtype=dtype)
+def numbers_of(record: Record, key: str) -> NDArray[Any]:
+    """The numbers of one of the packed arrays."""
+    return np.frombuffer(b64decode(record[key], validate=True), dtype=PACKED[key])
 
 
-def _packed(numbers: NDArray[Any], dtype: str) -> str:
+def _packed(key: str, numbers: NDArray[Any]) -> str:
     """An array's bytes as text: every bit of it, in half the length of its digits."""
-    return b64encode(np.ascontiguousarray(numbers, dtype=dtype).tobytes()).decode()
+    return b64encode(np.ascontiguousarray(numbers, dtype=PACKED[key]).tobytes()).decode()
 
 
 def _shown(one: Offered) -> list[Any]:

@@ -53,6 +53,20 @@ def install_champion(folder: Path, var: Path) -> Path:
     return bundle
 
 
+def keep_bundle(folder: Path, var: Path) -> Path:
+    """The place of a bundle below ``var/bundles``, copied there where it is not; nothing there is removed.
+
+    What decides must be found again when its decisions are replayed.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is not as it was written.
+    """
+    there = var / "bundles" / folder.resolve().name
+    return there if there.resolve() == folder.resolve() else copy_sealed(folder.resolve(), var / "bundles")
+
+
 def rollback_champion(var: Path) -> Path:
     """Serve the champion before this one again, byte for byte; returns its folder.
 
