@@ -6,20 +6,21 @@ service and improved by exchanges until none helps, which tests hold within 0.5 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offers.choice import choice_effort
+from offers.exchange import good_lists
 from offers.ranking import Floats, Mask, Positions, Terms, pick, running_sum, totals, worth_of
 from offers.types import AtMost
 
 EXACT_SERVICES = 16  # every list is tried among so many candidates
 _ROWS_TIMES_LISTS = 2_000_000  # tried at once, which bounds the memory
 _ROUNDS = 20  # of exchanges; two or three are enough
-_GAINS = 1e-12  # an exchange must be better by this share, or rounding would exchange for ever
+_QUICK_ROUNDS = 1
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,20 @@ class BestLists:
     worth: Floats  # (n_users, longest + 1); 0 for nothing, −inf where no list of n may be made
 
 
-def best_lists(menu: Menu, longest: int) -> BestLists:
-    """The best list of each length up to ``longest``, whichever way finds it."""
+def best_lists(menu: Menu, longest: int, quick: bool = False) -> BestLists:
+    """The best list of each length up to ``longest``; ``quick`` tries no list one by one."""
     n_users = len(menu)
     found = BestLists(
         np.zeros((n_users, longest, longest), dtype=np.intp), np.full((n_users, longest + 1), -np.inf)
     )
     found.worth[:, 0] = 0.0
     by_formula = ~menu.forced.any(axis=1) & _equal_contacts(menu) & ~_is_bound(menu)
-    is_small = menu.candidates.sum(axis=1) <= EXACT_SERVICES
+    is_small = menu.candidates.sum(axis=1) <= (0 if quick else EXACT_SERVICES)
+    by_exchange = partial(_by_exchange, rounds=_QUICK_ROUNDS if quick else _ROUNDS)
     for mask, way in (
         (by_formula, _by_formula),
         (~by_formula & is_small, _by_trying),
-        (~by_formula & ~is_small, _by_exchange),
+        (~by_formula & ~is_small, by_exchange),
     ):
         rows = np.flatnonzero(mask)
         if len(rows):
@@ -193,76 +195,10 @@ def _lists(width: int, n: int) -> Positions:
     return np.array(list(combinations(range(width), n)), dtype=np.intp).reshape(-1, n)
 
 
-def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp]) -> None:
-    """Service by service the one that adds most; then, at each length, exchanges until none helps."""
-    chosen = np.empty((len(menu), 0), dtype=np.intp)
-    going = np.arange(len(menu))
+def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp], rounds: int) -> None:
+    """Lists built up service by service and improved by exchanges."""
     n_forced = menu.forced.sum(axis=1)
-    for n in range(1, longest + 1):
-        some = menu.take(going)
-        best, worth = _best_addition(some, chosen, some.forced)
-        may = worth > -np.inf
-        going = going[may]
-        chosen = np.column_stack([chosen[may], best[may]])
-        if not len(going):
-            return
-        done = np.flatnonzero(n_forced[going] <= n)
-        improved, worth = _exchanged(menu.take(going[done]), chosen[done])
-        chosen[done] = improved
-        _keep(found, rows[going[done]], improved, worth)
-
-
-def _exchanged(menu: Menu, chosen: Positions) -> tuple[Positions, Floats]:
-    """The lists after exchanges of one service each, until none is better."""
-    chosen = chosen.copy()
-    worth = worth_of(menu.terms, chosen)
-    rising = np.arange(len(chosen))
-    for _ in range(_ROUNDS):
-        before = worth.copy()
-        for place in range(chosen.shape[1]):
-            some = menu.take(rising)
-            others = np.delete(chosen[rising], place, axis=1)
-            best, _ = _best_addition(some, others, _missing(some, others))
-            other = np.column_stack([others, best])
-            other_worth = worth_of(some.terms, other)
-            better = other_worth > worth[rising] + _GAINS * np.abs(worth[rising])
-            chosen[rising[better]] = other[better]
-            worth[rising[better]] = other_worth[better]
-        rising = rising[worth[rising] > before[rising]]
-        if not len(rising):
-            break
-    return chosen, worth
-
-
-def _missing(menu: Menu, chosen: Positions) -> Mask:
-    missing = menu.forced.copy()
-    np.put_along_axis(missing, chosen, False, axis=1)
-    return missing
-
-
-def _best_addition(menu: Menu, chosen: Positions, missing: Mask) -> tuple[Positions, Floats]:
-    """The candidate that makes each list worth most, one of the missing where there is any; −inf for none."""
-    terms, n = menu.terms, chosen.shape[1]
-    allowed = menu.candidates.copy()
-    np.put_along_axis(allowed, chosen, False, axis=1)
-    left = missing & allowed
-    allowed = np.where(left.any(axis=1, keepdims=True), left, allowed)
-    for group in menu.at_most:
-        is_full = np.isin(chosen, group.services).sum(axis=1) >= group.most
-        allowed[np.ix_(is_full, list(group.services))] = False
-    gain, weight, contact = _totals_so_far(terms, chosen)
-    is_alike = np.zeros(allowed.shape, dtype=bool)
-    for place in range(n):
-        is_alike |= terms.category[chosen[:, place]][:, None] == terms.category
-    harder = terms.load[:, None] * (min(n, 1) + terms.similarity * is_alike)
-    worth = (gain[:, None] + terms.gain) / (weight[:, None] + terms.attraction + harder)
-    worth = np.where(allowed, worth - (contact[:, None] + terms.contact), -np.inf)
-    best = worth.argmax(axis=1)
-    return best, worth[np.arange(len(worth)), best]
-
-
-def _totals_so_far(terms: Terms, chosen: Positions) -> tuple[Floats, Floats, Floats]:
-    if chosen.shape[1] == 0:
-        nothing = np.zeros(len(chosen))
-        return nothing, nothing + 1.0, nothing
-    return totals(terms, np.sort(chosen, axis=1))
+    lists = good_lists(menu.terms, menu.candidates, menu.forced, menu.at_most, longest, rounds)
+    for n, (chosen, made) in enumerate(lists, start=1):
+        users = np.flatnonzero(made & (n_forced <= n))
+        _keep(found, rows[users], chosen[users], worth_of(menu.terms.take(users), chosen[users]))

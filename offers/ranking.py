@@ -57,11 +57,22 @@ def is_known(estimates: Estimates) -> Mask:
     return sound_uptake & (np.abs(estimates.uplift_margin) < MAX_UPLIFT)
 
 
+def check_columns(estimates: Estimates, catalog: Catalog) -> None:
+    """Estimates have one column for each service of the catalogue."""
+    uptake, uplift = np.shape(estimates.uptake), np.shape(estimates.uplift_margin)
+    expected = (len(estimates.uptake), len(catalog))
+    if uptake != expected or uplift != expected:
+        raise ValueError(
+            f"estimates must have one column for each of {len(catalog)} services, "
+            f"got uptake {uptake} and uplift_margin {uplift}."
+        )
+
+
 def terms_of(
     estimates: Estimates,
     catalog: Catalog,
     money: Floats,
-    showing: Floats | float,
+    showing: Floats,
     load: Floats,
     similarity: float,
 ) -> Terms:
@@ -74,16 +85,10 @@ def terms_of(
     money : ndarray of shape (n_users,)
         A cost of 1 must earn 1 + money.
     showing : ndarray of shape (n_users, n_services)
-        Charged for each showing, or 0.
+        Charged for each showing.
     """
     uptake = np.asarray(estimates.uptake, dtype=np.float64)
     uplift = np.asarray(estimates.uplift_margin, dtype=np.float64)
-    expected = (len(uptake), len(catalog))
-    if uptake.shape != expected or uplift.shape != expected:
-        raise ValueError(
-            f"estimates must have one column for each of {len(catalog)} services, "
-            f"got uptake {uptake.shape} and uplift_margin {uplift.shape}."
-        )
     sound = is_known(estimates)
     uptake = np.where(sound, uptake, 0.0)
     dearer = (1 + money)[:, None]
