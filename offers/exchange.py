@@ -1,7 +1,8 @@
 """Good lists for many users at once: built up service by service, then improved by exchanges.
 
 Each step tries all services for all users in one pass. Arrays lie with services first, so that a pass
-runs along users; within a block they stay in the processor's cache.
+runs along users; within a block they stay in the processor's cache. Numbers are of single precision, so
+that a list may be worse than another by a millionth of its worth; what it is worth is computed elsewhere.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offers.ranking import Floats, Mask, Positions, Terms
+from offers.ranking import Mask, Positions, Terms
 from offers.types import AtMost
 
-_BLOCK = 512  # users at once
-_GAINS = 1e-9  # money; an exchange must be better by this, or rounding would exchange for ever
+Floats = NDArray[np.float32]
+
+_BLOCK = 1024
+_GAINS = 1e-6  # money; an exchange must be better by this, or rounding would exchange for ever
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,15 @@ def _block_of(
 ) -> _Block:
     size = np.bincount(terms.category, minlength=1)
     must = forced[rows]
+    contact = np.where(candidates[rows], terms.contact[rows], np.inf)
     return _Block(
-        gain=np.ascontiguousarray(terms.gain[rows].T),
-        attraction=np.ascontiguousarray(terms.attraction[rows].T),
-        contact=np.ascontiguousarray(np.where(candidates[rows], terms.contact[rows], np.inf).T),
-        load=terms.load[rows],
-        alike=terms.load[rows] * terms.similarity,
+        gain=np.ascontiguousarray(terms.gain[rows].T, dtype=np.float32),
+        attraction=np.ascontiguousarray(terms.attraction[rows].T, dtype=np.float32),
+        contact=np.ascontiguousarray(
+            np.where(candidates[rows], terms.contact[rows], np.inf).T, dtype=np.float32
+        ),
+        load=terms.load[rows].astype(np.float32),
+        alike=(terms.load[rows] * terms.similarity).astype(np.float32),
         forced=np.ascontiguousarray(must.T) if must.any() else None,
         category=terms.category,
         repeated=np.flatnonzero(size[terms.category] > 1) if terms.similarity else np.arange(0),
@@ -129,7 +135,7 @@ def _best_addition(block: _Block, places: list[Positions]) -> tuple[Positions, F
 
 
 def _totals(block: _Block, places: list[Positions], users: Positions) -> _Totals:
-    gain, contact = np.zeros(len(users)), np.zeros(len(users))
+    gain, contact = np.zeros((2, len(users)), dtype=np.float32)
     weight = 1 + block.load * len(places)
     for rank, position in enumerate(places):
         gain += block.gain[position, users]

@@ -36,6 +36,9 @@ class Menu:
         return len(self.candidates)
 
     def take(self, rows: NDArray[np.intp]) -> "Menu":
+        """The same menu for some of the users, whose rows rise."""
+        if len(rows) == len(self):
+            return self
         return Menu(self.terms.take(rows), self.candidates[rows], self.forced[rows], self.at_most)
 
 
@@ -201,4 +204,4 @@ def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.in
     lists = good_lists(menu.terms, menu.candidates, menu.forced, menu.at_most, longest, rounds)
     for n, (chosen, made) in enumerate(lists, start=1):
         users = np.flatnonzero(made & (n_forced <= n))
-        _keep(found, rows[users], chosen[users], worth_of(menu.terms.take(users), chosen[users]))
+        _keep(found, rows[users], chosen[users], worth_of(menu.take(users).terms, chosen[users]))

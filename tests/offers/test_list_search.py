@@ -212,3 +212,18 @@ def test_of_thirty_five_services_the_list_is_within_half_a_percent_of_the_best()
             options["prices"].showing[user],
         )
         assert ours >= worth - 0.005 * abs(worth)
+
+
+def test_quick_lists_keep_the_rules_and_lose_next_to_nothing():
+    """Against every list tried, where at most 16 of 20 services are candidates."""
+    rng = np.random.default_rng(4)
+    catalog, estimates, eligible, options = random_case(rng, 300, 20, bound=True)
+    quick = decide(estimates, eligible, catalog, DecisionSettings(), quick=True, **options)
+    exact = decide(estimates, eligible, catalog, DecisionSettings(), **options)
+    users = np.arange(300)
+    ours, best = (found.worth_by_length[users, found.length] for found in (quick, exact))
+    assert (ours <= best + 1e-9).all()
+    assert best.sum() - ours.sum() < 0.001 * best.sum()
+    assert (ours >= best - 1e-9).mean() > 0.98
+    for group in options["list_rules"].at_most:
+        assert (np.isin(quick.services, group.services).sum(axis=1) <= group.most).all()
