@@ -80,9 +80,7 @@ def _block_of(
     return _Block(
         gain=np.ascontiguousarray(terms.gain[rows].T, dtype=np.float32),
         attraction=np.ascontiguousarray(terms.attraction[rows].T, dtype=np.float32),
-        contact=np.ascontiguousarray(
-            np.where(candidates[rows], terms.contact[rows], np.inf).T, dtype=np.float32
-        ),
+        contact=np.ascontiguousarray(contact.T, dtype=np.float32),
         load=terms.load[rows].astype(np.float32),
         alike=(terms.load[rows] * terms.similarity).astype(np.float32),
         forced=np.ascontiguousarray(must.T) if must.any() else None,
