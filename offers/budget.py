@@ -1,63 +1,128 @@
-"""The price of money: what a cost of 1 must earn on top, so that a budget is kept."""
+"""What budgets are, what lists use of them, and what must be earned because they bind.
 
-from collections.abc import Callable
+A budget limits money or contacts: of everything, of one service, or of the users of a track. Each that
+binds has a price λ of 0 or more for a unit of it, and every list must earn that beyond its costs
+(Lagrange relaxation): of money, a cost of 1 must earn 1 + λ. Money is counted as expected. That of a
+single service is counted as if it were offered alone, which is never less than in a list.
+"""
 
-_STEPS = 60  # of bisection: the bracket shrinks by 2^60
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offers.catalog import Catalog
+from offers.policy import expected_costs
+from offers.settings import BudgetLimit, DecisionSettings
+from offers.types import Estimates, Prices, Slates
+
+MONEY, CONTACTS = "money", "contacts"
+
+Floats = NDArray[np.float64]
 
 
-def solve_price(spend_at: Callable[[float], float], budget: float, tolerance: float = 0.001) -> float:
-    """The lowest price λ at which the decisions spend no more than the budget.
+@dataclass(frozen=True)
+class Budget:
+    """So much of one thing, for the users and services it covers."""
 
-    Deciding by value − λ · cost spends less the higher λ is, so the price is found by doubling and
-    bisection (Lagrange relaxation of the budget constraint).
+    name: str
+    kind: str  # money or contacts
+    amount: float  # currency units, or services shown
+    service: int = -1  # a catalogue position; −1: all
+    track: int = -1  # of the users; −1: all
 
-    Parameters
-    ----------
-    spend_at : callable
-        Money spent by the decisions made at a price; it must not rise with the price.
-    budget : float
-        Money that may be spent, 0 or more.
-    tolerance : float
-        Stop as soon as the spend is within this share below the budget.
-
-    Returns
-    -------
-    float
-        0 where the budget does not bind.
-
-    Raises
-    ------
-    ValueError
-        Where the budget is negative, or no price makes the decisions cheap enough.
-
-    Examples
-    --------
-    Three services of value 3, 2 and 1 and cost 1 each: at a price of 1 or more the third is left.
-
-    >>> price = solve_price(lambda price: sum(value - price > 0 for value in (3, 2, 1)), budget=2)
-    >>> round(price, 6)
-    1.0
-    """
-    if not budget >= 0:
-        raise ValueError(f"budget must be 0 or more, got {budget}.")
-    if spend_at(0.0) <= budget:
-        return 0.0
-    low, high = 0.0, 1.0
-    while spend_at(high) > budget:
-        low, high = high, high * 2
-        if high > 1e12:
+    def __post_init__(self) -> None:
+        if not (self.amount >= 0 and isfinite(self.amount)):
             raise ValueError(
-                f"No price of money brings the spend down to {budget}; it stays at {spend_at(high)}."
+                f"The budget {self.name!r} must have an amount of 0 or more, got {self.amount}. "
+                "Where nothing is to be limited, leave it out."
             )
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        spent = spend_at(middle)
-        if spent > budget:
-            low = middle
+
+    def covers(self, tracks: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which users, by the track each is in."""
+        return (tracks == self.track) if self.track >= 0 else np.ones(len(tracks), dtype=bool)
+
+
+def budgets_of(limits: Sequence[BudgetLimit], catalog: Catalog, tracks: Sequence[str]) -> tuple[Budget, ...]:
+    """The budgets of the settings, one of money and one of contacts for each entry that has both."""
+    return tuple(
+        Budget(
+            limit.name,
+            kind,
+            amount,
+            catalog.position_of[limit.service] if limit.service else -1,
+            list(tracks).index(limit.track) if limit.track else -1,
+        )
+        for limit in limits
+        for kind, amount in ((MONEY, limit.money), (CONTACTS, limit.contacts))
+        if isfinite(amount)
+    )
+
+
+def prices_of(
+    price: Floats,
+    budgets: Sequence[Budget],
+    estimates: Estimates,
+    catalog: Catalog,
+    tracks: NDArray[np.intp],
+) -> Prices:
+    """What each user's list must earn on top, at a price for each budget."""
+    shape = (len(estimates.uptake), len(catalog))
+    money, contact = np.zeros(shape[0]), np.zeros(shape[0])
+    showing = np.zeros(shape)
+    for one, at in zip(budgets, price.tolist(), strict=True):
+        if not at:
+            continue
+        covered = one.covers(tracks) * at
+        if one.service >= 0:
+            each = cost_alone(one.service, estimates, catalog) if one.kind == MONEY else 1.0
+            showing[:, one.service] += covered * each
+        elif one.kind == MONEY:
+            money += covered
         else:
-            high = middle
-            if spent >= budget * (1 - tolerance) > 0:
-                break
-        if high - low <= 1e-12 * high:
-            break
-    return high
+            contact += covered
+    showing += contact[:, None]
+    return Prices(money, showing)
+
+
+def usage(
+    budgets: Sequence[Budget],
+    slates: Slates,
+    estimates: Estimates,
+    catalog: Catalog,
+    settings: DecisionSettings,
+    tracks: NDArray[np.intp],
+    choice_load: Floats | None = None,
+) -> NDArray[np.float32]:
+    """What each user's list uses of each budget; shape (n_users, n_budgets)."""
+    used = np.zeros((len(slates.length), len(budgets)), dtype=np.float32)
+    costs = expected_costs(slates, estimates, catalog, settings, choice_load)
+    for place, one in enumerate(budgets):
+        if one.service >= 0:
+            each = cost_alone(one.service, estimates, catalog) if one.kind == MONEY else 1.0
+            amount = (slates.services == one.service).any(axis=1) * each
+        else:
+            amount = costs if one.kind == MONEY else slates.length.astype(np.float64)
+        used[:, place] = amount * one.covers(tracks)
+    return used
+
+
+def cost_alone(service: int, estimates: Estimates, catalog: Catalog) -> Floats:
+    """Expected cost of offering one service alone to each user; 0 where it is not known."""
+    uptake = np.nan_to_num(estimates.uptake[:, service])
+    return uptake * catalog.unit_cost[service] + catalog.contact_cost[service]
+
+
+def without_money(budgets: Sequence[Budget], catalog: Catalog, tracks: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Shape (n_users, n_services): the service would use a budget of which there is nothing."""
+    costs = (catalog.unit_cost > 0) | (catalog.contact_cost > 0)
+    barred = np.zeros((len(tracks), len(catalog)), dtype=bool)
+    for one in budgets:
+        if one.amount == 0:
+            uses = costs if one.kind == MONEY else np.ones(len(catalog), dtype=bool)
+            if one.service >= 0:
+                uses = uses & (np.arange(len(catalog)) == one.service)
+            barred |= one.covers(tracks)[:, None] & uses
+    return barred
