@@ -266,9 +266,7 @@ def _fill(
         prices=prices_of(price, budgets, case.estimates, case.catalog, case.tracks),
         list_rules=case.list_rules,
     )
-    used = usage(
-        budgets, some, case.estimates, case.catalog, case.settings, case.tracks, case.choice_load
-    )
+    used = usage(budgets, some, case.estimates, case.catalog, case.settings, case.tracks, case.choice_load)
     width = some.services.shape[1]
     lists.slates.services[rows] = -1
     lists.slates.services[rows, :width] = some.services
