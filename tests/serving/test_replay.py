@@ -129,8 +129,8 @@ def test_a_bundle_from_elsewhere_is_kept_and_one_that_is_kept_stays(bundle, tmp_
 def test_what_differs_is_told_field_by_field(log, bundle):
     change(
         log,
-        "UPDATE decisions SET record = "
-        "json_set(record, '$.slate_propensity', 0.125, '$.n_reason', 'No reason', '$.worth_by_length[1]', 7.5) "
+        "UPDATE decisions SET record = json_set(record, "
+        "'$.slate_propensity', 0.125, '$.n_reason', 'No reason', '$.worth_by_length[1]', 7.5) "
         "WHERE decision_id = (SELECT max(decision_id) FROM decisions)",
     )
     found = read_all(log, bundle)
