@@ -65,6 +65,9 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
             None if worth is None else number_or_none(worth) for worth in record["worth_by_length"]
         ],
         "held_out": record["held_out"],
+        "choice_load": record["choice_load"],
+        "money": record["money"],
+        "facts": record["facts"],
         "holdout": settings.exploration.holdout,
         "explore": settings.exploration.explore,
         "seed": record["seed"],
@@ -75,6 +78,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
                 name: [number_or_none(number) for number in numbers_of(record, name).tolist()]
                 for name in ("uptake", "uplift_repurchase", "uplift_margin")
             },
+            "showing": None if record["showing"] is None else numbers_of(record, "showing").tolist(),
         },
         "profile": dict(zip(names.columns, map(number_or_none, profile), strict=True)),
     }

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offers.settings import DecisionSettings
 from training.bundle import Bundle
 
 _N_REASONS = 3
@@ -31,14 +30,14 @@ class Explanation:
 
 
 def explain(
-    bundle: Bundle, decision: DecisionSettings, profile: NDArray[np.float32], services: Sequence[int]
+    bundle: Bundle, money_price: float, profile: NDArray[np.float32], services: Sequence[int]
 ) -> dict[int, Explanation]:
     """The value of each of these services, offered alone, taken apart; by catalogue position.
 
     The models' own parts are added up: TreeSHAP of their trees, the terms of their linear parts, less what
     the service is expected to cost. A feature without an effect is no reason.
     """
-    parts = bundle.explain_value(profile[None], services, decision.money_price)
+    parts = bundle.explain_value(profile[None], services, money_price)
     columns = bundle.layout.columns
     return {
         position: _explanation(float(base), effects, profile, columns)

@@ -1,7 +1,8 @@
 """Users in, decisions out, each with all that led to it. No HTTP, no SQL, no clock."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,7 @@ from offers.decision import Decisions, Seed, make_decisions
 from offers.eligibility import eligible
 from offers.exploration import HOLDOUT, in_holdout
 from offers.settings import DecisionSettings, ExplorationSettings, Settings
-from offers.types import Estimates, Refusal
+from offers.types import Estimates, Prices, Refusal
 from serving.explanation import Explanation, explain
 from training.bundle import Bundle
 
@@ -28,6 +29,10 @@ class Asked:
     scenario: str = ""  # "": any
     explain: bool = False
     is_held_out: bool | None = None  # None: as the user's id says
+    choice_load: float | None = None  # of this user; None: the setting
+    money: float = 0.0  # what a unit of money spent must earn more, because a budget binds
+    showing: NDArray[np.float64] | None = None  # (n_services,) money charged for each showing; None: nothing
+    facts: Mapping[str, Any] | None = None  # whatever else the rules asked for, as JSON
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,29 @@ def recommend(
         held_out,
         [one.seed for one in asked],
         max_services=np.array([one.max_services for one in asked]),
+        choice_load=_loads(asked, settings.decision),
+        prices=_prices(asked, len(bundle.catalog)),
     )
     moments = np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(asked)).tolist()
     return [
         _decision(bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user)
         for user, (one, moment) in enumerate(zip(asked, moments))
     ]
+
+
+def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64]:
+    return np.array(
+        [decision.choice_load if one.choice_load is None else one.choice_load for one in asked],
+        dtype=np.float64,
+    )
+
+
+def _prices(asked: Sequence[Asked], n_services: int) -> Prices:
+    free = np.zeros(n_services)
+    return Prices(
+        money=np.array([one.money for one in asked], dtype=np.float64),
+        showing=np.stack([free if one.showing is None else one.showing for one in asked]),
+    )
 
 
 def _is_held_out(asked: Asked, settings: ExplorationSettings) -> bool:
@@ -128,25 +150,24 @@ def _offered(
     propensities: Sequence[float],
 ) -> tuple[Offered, ...]:
     catalog = bundle.catalog
-    reasons = explain(bundle, settings.decision, asked.profile, shown) if asked.explain and shown else {}
+    money_price = settings.decision.money_price + asked.money
+    reasons = explain(bundle, money_price, asked.profile, shown) if asked.explain and shown else {}
     offered = []
     for position, propensity in zip(shown, propensities):
         uptake = float(estimates.uptake[0, position])
         uplift = float(estimates.uplift_margin[0, position])
         cost = uptake * float(catalog.unit_cost[position]) + float(catalog.contact_cost[position])
+        charge = 0.0 if asked.showing is None else float(asked.showing[position])
+        why = reasons.get(position)
         offered.append(
             Offered(
                 position=position,
                 uptake=uptake,
                 uplift=uplift,
-                value=_value(uplift, cost, settings.decision),
+                value=uplift - cost * (1 + money_price) - charge,
                 cost=cost,
                 propensity=propensity,
-                why=reasons.get(position),
+                why=why and replace(why, base=why.base - charge),
             )
         )
     return tuple(offered)
-
-
-def _value(uplift: float, cost: float, decision: DecisionSettings) -> float:
-    return uplift - cost * (1 + decision.money_price)

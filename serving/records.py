@@ -23,7 +23,13 @@ from training.bundle import Bundle
 
 FORMAT = 2  # 1: the readable form, without what a replay needs
 N_NUMBERS = 6  # of each service shown: position, uptake, uplift, value, cost, propensity
-PACKED = {"profile": "<f4", "uptake": "<f8", "uplift_repurchase": "<f8", "uplift_margin": "<f8"}
+PACKED = {  # arrays by their key, and the type of their bytes
+    "profile": "<f4",
+    "showing": "<f8",
+    "uptake": "<f8",
+    "uplift_repurchase": "<f8",
+    "uplift_margin": "<f8",
+}
 
 Record = dict[str, Any]
 
@@ -71,6 +77,10 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, 
         "seed": list(asked.seed) if isinstance(asked.seed, tuple) else asked.seed,
         "profile": _packed("profile", asked.profile),
         "held_out": decision.is_held_out,
+        "choice_load": asked.choice_load,
+        "money": asked.money,
+        "showing": None if asked.showing is None else _packed("showing", asked.showing),
+        "facts": asked.facts,
         "arm": decision.arm,
         "shown": [_shown(one) for one in decision.offered],
         "slate_propensity": decision.slate_propensity,
@@ -113,6 +123,10 @@ def asked_of(record: Record) -> Asked:
         scenario=record["scenario"],
         explain=record["explain"],
         is_held_out=None if user_id else record["held_out"],  # without the id it cannot be asked again
+        choice_load=record["choice_load"],
+        money=record["money"],
+        showing=None if record["showing"] is None else numbers_of(record, "showing"),
+        facts=record["facts"],
     )
 
 

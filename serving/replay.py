@@ -193,7 +193,7 @@ def _differences(recorded: Record, replayed: Record) -> tuple[Difference, ...]:
 
 
 def _difference(key: str, recorded: Any, replayed: Any) -> Difference:
-    if key in PACKED:
+    if key in PACKED and isinstance(recorded, str) and isinstance(replayed, str):
         recorded, replayed = (numbers_of({key: text}, key).tolist() for text in (recorded, replayed))
     if isinstance(recorded, list) and isinstance(replayed, list) and len(recorded) == len(replayed):
         for place, (one, other) in enumerate(zip(recorded, replayed)):

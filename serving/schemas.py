@@ -172,6 +172,7 @@ class Candidates(BaseModel):
     uptake: list[float | None]
     uplift_repurchase: list[float | None]
     uplift_margin: list[float | None]
+    showing: list[float] | None = Field(None, description="Money charged for each showing; null: nothing.")
 
 
 class DecisionAnswer(RecommendAnswer):
@@ -186,6 +187,9 @@ class DecisionAnswer(RecommendAnswer):
     policy_list: list[str] = Field(description="What the policy would show without exploration.")
     worth_by_length: list[float | None] = Field(description="Money, of the best list of each length.")
     held_out: bool | None = Field(None, description="Is the user in the holdout?")
+    choice_load: float | None = Field(None, description="Of this user; null: the setting.")
+    money: float | None = Field(None, description="What a unit spent must earn more, as a budget binds.")
+    facts: dict[str, Any] | None = Field(None, description="What else the rules asked for.")
     holdout: float
     explore: float
     seed: int | list[int] = Field(description="Of the draw.")

@@ -12,7 +12,7 @@ from offers.exploration import propensity
 from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.settings import ExplorationSettings, Settings
-from offers.types import Estimates, Service
+from offers.types import AtMost, Estimates, ListRules, Prices, Service
 
 SETTINGS = Settings(exploration=ExplorationSettings(holdout=0.2, explore=0.5))
 CATALOG = Catalog.of(
@@ -131,6 +131,23 @@ def test_a_list_of_less_than_no_service_is_refused():
     estimates, allowed, held_out, longest, seeds = drawn(0)
     with pytest.raises(ValueError, match="max_services must be one number of 0 or more"):
         make_decisions(estimates, allowed, SETTINGS, held_out, seeds, max_services=-longest)
+
+
+def test_loads_prices_and_rules_of_lists_reach_the_policy():
+    estimates, allowed, held_out, _, seeds = drawn(2, n_users=200)
+    n_users, n_services = allowed.mask.shape
+    must_show = np.arange(n_users * n_services).reshape(n_users, n_services) % 9 == 0
+    further = {
+        "choice_load": np.linspace(0, 2, n_users),
+        "prices": Prices(np.linspace(0, 1, n_users), np.full((n_users, n_services), 0.05)),
+        "list_rules": ListRules((AtMost((0, 1), 1),), must_show),
+    }
+    made = make_decisions(estimates, allowed, SETTINGS, held_out, seeds, **further)
+    for name in further:
+        without = make_decisions(estimates, allowed, SETTINGS, held_out, seeds, **{**further, name: None})
+        assert (without.slates.services != made.slates.services).any(), name
+    expected = decide(estimates, made.candidates, CATALOG, SETTINGS.decision, **further)
+    assert np.array_equal(made.slates.services, expected.services)
 
 
 def test_every_length_has_its_reason():
