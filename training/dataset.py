@@ -137,11 +137,18 @@ class Dataset:
         return np.isfinite(self.estimated[:, 0])
 
     def net_margin(self) -> NDArray[np.float64]:
-        """Margin less what the shown service cost, currency units, shape (n,)."""
+        """Margin less what the shown services cost, currency units, shape (n,)."""
         shown = self.service >= 0
         position = np.where(shown, self.service, 0)
         cost = self.uptake * self.catalog.unit_cost[position] + self.catalog.contact_cost[position]
-        return self.margin - np.where(shown, cost, 0.0)
+        return self.margin - np.where(shown, cost, 0.0) - self._cost_of_lists()
+
+    def _cost_of_lists(self) -> NDArray[np.float64]:
+        if self.listed is None or self.listed_uptake is None:
+            return np.zeros(len(self))
+        position = np.maximum(self.listed, 0)
+        cost = self.listed_uptake * self.catalog.unit_cost[position] + self.catalog.contact_cost[position]
+        return np.where(self.listed >= 0, cost, 0.0).sum(axis=1)
 
     def capped(self, margin_cap: float) -> "Dataset":
         """The same rows with no margin above `margin_cap`."""

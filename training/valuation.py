@@ -16,15 +16,25 @@ from features.truth import read_truth
 from offers.catalog import Catalog
 from offers.eligibility import eligible
 from offers.policy import decide
+from offers.ranking import is_known
 from offers.settings import Settings
 from offers.types import Estimates
 from training.bundle import Bundle
-from training.dataset import Dataset
+from training.dataset import SEVERAL, Dataset
 from training.evaluation.baselines import baseline_policies
 from training.evaluation.bootstrap import Interval
 from training.evaluation.evaluate import evaluate
-from training.evaluation.figures import PERKWISE, Evaluation, Notes, ServiceFigures
+from training.evaluation.figures import (
+    PERKWISE,
+    Evaluation,
+    LengthFigures,
+    ListReport,
+    Notes,
+    ServiceFigures,
+)
 from training.evaluation.importances import importances
+from training.evaluation.list_value import Change, value_of_change, value_of_lists
+from training.list_policies import ListCase, Lists, popular_lists
 from training.log_checks import check_log
 from training.source import Source
 from training.split import Split
@@ -72,7 +82,153 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
             np.random.default_rng(seed),
         ),
     )
-    return replace(evaluation, services=_with_learned(evaluation.services, bundle, evaluation.level))
+    return replace(
+        evaluation,
+        services=_with_learned(evaluation.services, bundle, evaluation.level),
+        lists=value_lists(bundle, test, estimates, may, settings, seed),
+    )
+
+
+def value_lists(
+    bundle: Bundle,
+    rows: Dataset,
+    estimates: Estimates,
+    may: NDArray[np.bool_],
+    settings: Settings,
+    seed: int,
+) -> ListReport | None:
+    """What the lists that are served are worth, beside single offers and lists made without a model.
+
+    None where a list's propensity is an estimate: then no weight speaks of lists.
+    """
+    if (rows.is_estimated & (rows.service == SEVERAL)).any():
+        return None
+    case = list_case(bundle, rows, estimates, may, settings)
+    rng, level = np.random.default_rng(seed), settings.training.interval_level
+    served = decided_lists(bundle, estimates, case.may, settings)
+    length = (served >= 0).sum(axis=1)
+    baselines = bundle.manifest["training"]["baselines"]
+    chosen = policies(bundle, estimates, may, settings)["best_constant"].argmax(axis=1) - 1
+    lists = {
+        PERKWISE: case.policy(served),
+        "single": case.policy(decided_lists(bundle, estimates, case.may, settings, max_services=1)),
+        "best_constant": case.policy(chosen[:, None]),
+        "popularity": case.policy(popular_lists(np.array(baselines["popularity"]), case.may, length)),
+        "random": case.random_lists(length, rng),
+        "nothing": case.nothing(),
+    }
+    return ListReport(
+        policies={name: value_of_lists(case.log, policy, level) for name, policy in lists.items()},
+        changes={
+            name: value_of_change(case.log, policy, lists[PERKWISE], level)
+            for name, policy in lists.items()
+            if name != PERKWISE
+        },
+        lengths=_by_length(bundle, estimates, case, settings, rng),
+        n=len(case),
+        n_several=int((case.length > 1).sum()),
+        longest=int(case.length.max()),
+        impossible=case.impossible_by_cause(served),
+    )
+
+
+def _by_length(
+    bundle: Bundle, estimates: Estimates, case: ListCase, settings: Settings, rng: np.random.Generator
+) -> tuple[LengthFigures, ...]:
+    """Lists of each length from none to the longest; none where the log holds fewer than two lengths."""
+    if len(np.unique(case.length[case.length > 0])) < 2:
+        return ()
+    level, found = settings.training.interval_level, []
+    for n in range(settings.decision.max_services + 1):
+        ours = (
+            case.policy(decided_lists(bundle, estimates, case.may, settings, max_services=n))
+            if n
+            else case.nothing()
+        )
+        drawn = case.random_lists(np.full(len(case), n), rng)
+        found.append(
+            LengthFigures(
+                length=n,
+                ours=value_of_lists(case.log, ours, level),
+                drawn=value_of_lists(case.log, drawn, level),
+                n_logged=int((case.length == n).sum()),
+            )
+        )
+    return tuple(found)
+
+
+def list_case(
+    bundle: Bundle, rows: Dataset, estimates: Estimates, may: NDArray[np.bool_], settings: Settings
+) -> ListCase:
+    """Held-out rows as the values of lists are asked of them: `case.policy(lists)` makes a policy of any lists.
+
+    Parameters
+    ----------
+    rows : Dataset
+        That the bundle has not seen, capped.
+    estimates, may : of these rows
+        From the bundle, and from `may_offer`.
+    """
+    baseline = bundle.uplift_margin.predict_baseline(rows.X)
+    return ListCase.of(rows, estimates, baseline, may, settings.decision, settings.money.currency)
+
+
+def decided_lists(
+    bundle: Bundle,
+    estimates: Estimates,
+    may: NDArray[np.bool_],
+    settings: Settings,
+    max_services: int | None = None,
+) -> Lists:
+    """The lists that would be served, without holdout and exploration, shape (n, longest)."""
+    return decide(estimates, may, bundle.catalog, settings.decision, max_services=max_services).services
+
+
+def value_change(old: tuple[Bundle, Settings], new: tuple[Bundle, Settings], source: Source) -> Change:
+    """What serving the new bundle and settings instead of the old ones is worth, on rows kept from both.
+
+    Windows, margin cap, costs and tiers are those of the new; so is the model that steadies the comparison,
+    which does not bias it. Either side's lists come from its own models and settings.
+
+    Parameters
+    ----------
+    source : Source
+        The data folder, read with the new bundle's layout.
+
+    Raises
+    ------
+    ValueError
+        Where no rows were kept from both, or the propensities of lists are not logged.
+    """
+    bundle, settings = new
+    facts = bundle.manifest["training"]
+    _, rows = Split(**facts["split"]).apply(source.dataset, source.history.user_ids)
+    _, rows = Split(**old[0].manifest["training"]["split"]).apply(rows, source.history.user_ids)
+    rows = rows.capped(facts["margin_cap"])
+    estimates = bundle.estimates(rows.X, repurchase=False)
+    may = may_offer(bundle, rows.X, rows.shown_at_us)
+    case = list_case(bundle, rows, estimates, may, settings)
+    ours = decided_lists(bundle, estimates, case.may, settings)
+    theirs = (
+        decided_lists(bundle, estimates, case.may, old[1])
+        if old[0].hash == bundle.hash
+        else _lists_of_another(*old, bundle, source, rows, may)
+    )
+    level = settings.training.interval_level
+    return value_of_change(case.log, case.policy(theirs), case.policy(ours), level)
+
+
+def _lists_of_another(
+    other: Bundle, settings: Settings, bundle: Bundle, source: Source, rows: Dataset, may: NDArray[np.bool_]
+) -> Lists:
+    """What another bundle would show, as positions of this one; it knows the services of its own day."""
+    history = History.of(source.tables, other.layout, settings.windows.uptake_days)
+    X = compute(history, other.layout, rows.user, rows.shown_at_us)
+    known = np.array([bundle.catalog.position_of.get(service_id, -1) for service_id in other.catalog.ids])
+    own_may = np.where(known >= 0, may[:, np.maximum(known, 0)], False)
+    estimates = other.estimates(X, repurchase=False)
+    lists = decided_lists(other, estimates, own_may & is_known(estimates), settings)
+    return np.where(lists >= 0, known[np.maximum(lists, 0)], -1)
 
 
 def _with_learned(

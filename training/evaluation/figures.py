@@ -12,6 +12,7 @@ from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import Finding
 from training.evaluation.curves import Reliability
 from training.evaluation.importances import Importances
+from training.evaluation.list_value import Change, ListFigures
 from training.evaluation.log_counts import LogCounts
 from training.evaluation.uplift_calibration import UpliftCalibration
 from training.suspicions.suspicion import Suspicion
@@ -161,6 +162,47 @@ class ArmFigures:
 
 
 @dataclass(frozen=True)
+class LengthFigures:
+    """What lists of one length are worth."""
+
+    length: int
+    ours: ListFigures  # Perkwise, with this many services at most
+    drawn: ListFigures  # exactly so many, drawn at random from what may be offered
+    n_logged: int  # held-out rows with a list of this length
+
+
+@dataclass(frozen=True)
+class ListReport:
+    """What policies of lists are worth on the held-out rows, lists of several among them."""
+
+    policies: Mapping[str, ListFigures]
+    changes: Mapping[str, Change]  # Perkwise's lists in place of each other policy's
+    lengths: tuple[LengthFigures, ...]  # from none on; empty where the log's lengths do not vary
+    n: int
+    n_several: int  # rows that showed several services
+    longest: int  # of the log
+    impossible: Mapping[str, int]  # why Perkwise's list could not have been logged: on so many rows
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "n_several": self.n_several,
+            "policies": {name: figures.to_json() for name, figures in self.policies.items()},
+            "changes": {f"over_{name}": change.to_json() for name, change in self.changes.items()},
+            "by_length": [
+                {
+                    "length": one.length,
+                    "n_logged": one.n_logged,
+                    "perkwise": one.ours.to_json(),
+                    "random": one.drawn.to_json(),
+                }
+                for one in self.lengths
+            ],
+            "impossible": dict(self.impossible),
+        }
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Every figure of an offline report on held-out exposures."""
 
@@ -183,6 +225,7 @@ class Evaluation:
     calibration: UpliftCalibration | None = None  # of uplift, all services together
     findings: tuple[Finding, ...] = ()  # every check of log and models
     importances: Importances | None = None  # of columns for the value of offers
+    lists: ListReport | None = None  # None where the log does not name the propensities of its lists
 
     @property
     def alerts(self) -> tuple[Finding, ...]:
@@ -201,6 +244,7 @@ class Evaluation:
             "unit": self.unit,
             "n_test": self.n_test,
             "policies": {name: _policy_json(figures) for name, figures in self.policies.items()},
+            "lists": self.lists and self.lists.to_json(),
             "gain": {f"over_{name}": _interval_json(self.gains[name]) for name in _GAINS_IN_JSON},
             "services": {figures.service_id: figures.to_json() for figures in self.services},
             "importances": self.importances
