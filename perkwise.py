@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from serving.replay import Replay, Replayed
     from training.bundle import Bundle
     from training.evaluation.figures import Evaluation
+    from training.evaluation.list_value import Change
     from training.gate import Verdict
     from training.train import Training
 
@@ -74,9 +75,10 @@ def home() -> Path:
     return Path(os.environ.get("PERKWISE_HOME", Path(__file__).parent)).resolve()
 
 
-def read_settings(data: Path | None = None) -> Settings:
-    """The project's perkwise.toml, overridden key by key by the data folder's own."""
+def read_settings(data: Path | None = None, further: Path | None = None) -> Settings:
+    """The project's perkwise.toml, overridden key by key by the data folder's own, and by a further file."""
     files = [home() / "perkwise.toml"] + ([data / "perkwise.toml"] if data else [])
+    files += [further] if further else []
     layers = []
     for file in files:
         if file.is_file():
@@ -190,6 +192,35 @@ def report_lines(evaluation: "Evaluation", file: Path) -> Iterator[Any]:
         said = f"Alert    {finding.name}: {finding.text}"
         yield without_uplift(said) if evaluation.refusal else said
     yield f"Report   {file}"
+
+
+def change_lines(change: "Change", settings: Settings) -> Iterator[Any]:
+    """What a change of lists is worth, on a terminal."""
+    from training.evaluation.wording import with_bounds
+
+    rows = [
+        [
+            name,
+            with_bounds(getattr(change.old, key)),
+            with_bounds(getattr(change.new, key)),
+            with_bounds(gain),
+        ]
+        for key, name in (
+            ("exact", "exact (doubly robust)"),
+            ("snips", "SNIPS"),
+            ("ips", "IPS"),
+            ("any_order", "if order does not matter"),
+            ("by_service", "supposed, from single offers"),
+        )
+        for gain in [getattr(change, key)]
+    ]
+    unit = settings.money.currency
+    title = f"{unit} a decision on {change.n:,} held-out decisions; the lists differ on {change.n_differ:,}"
+    yield table_of(title, ["estimator", "old", "new", "new - old"], rows)
+    yield (
+        f"Effective decisions: old {change.old.effective_n:,.0f}, new {change.new.effective_n:,.0f}; "
+        f"services a decision: {change.old.length:.2f}, {change.new.length:.2f}."
+    )
 
 
 def verdict_lines(verdict: "Verdict", settings: Settings) -> Iterator[Any]:
@@ -449,23 +480,51 @@ def train(data: Path, trials: int | None, name: str | None, seed: int, as_json: 
 @data_argument
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
 @click.option("--out", "file", type=click.Path(path_type=Path), help="The page; else var/report.html.")
+@click.option("--against", metavar="B", help="Price the change from this bundle to the other one instead.")
+@click.option(
+    "--settings",
+    "changed",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Price the change to the settings of this TOML file, laid over those of today, instead.",
+)
 @option_seed
 @option_json
-def evaluate(data: Path, bundle: str | None, file: Path | None, seed: int, as_json: bool) -> None:
+def evaluate(
+    data: Path,
+    bundle: str | None,
+    file: Path | None,
+    against: str | None,
+    changed: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
     """The offline uplift report: what a bundle is worth on exposures that were kept from it.
 
+    With --against or --settings it writes no page, but prices a change on the log before it ships: the lists
+    of both sides on the same exposures.
+
     Example: perkwise evaluate var/shop --out report.html
+
+    Example: perkwise evaluate var/shop --settings longer.toml
     """
     from training.bundle import read_bundle
     from training.evaluation.report import render
     from training.source import read_source
-    from training.valuation import value_bundle
+    from training.valuation import value_bundle, value_change
 
     settings = read_settings(data)
-    folder = find_bundle(bundle)
+    chosen = read_bundle(find_bundle(bundle))
+    if against is not None or changed is not None:
+        old = chosen if against is None else read_bundle(find_bundle(against))
+        new_settings = settings if changed is None else read_settings(data, changed)
+        with progress_bars() as progress:
+            source = read_source(data, new_settings, chosen.layout, progress)
+        change = value_change((old, settings), (chosen, new_settings), source)
+        answer = {"old": old.hash, "new": chosen.hash, "unit": settings.money.currency, **change.to_json()}
+        say(as_json, answer, *change_lines(change, settings), change.verdict)
+        return
     file = file or home() / "var" / "report.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    chosen = read_bundle(folder)
     with progress_bars() as progress:
         source = read_source(data, settings, chosen.layout, progress)
         command = f"perkwise evaluate {data} --bundle {chosen.hash} --seed {seed}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offers.catalog import Catalog
-from offers.choice import attraction, choice_effort
+from offers.choice import attraction, choice_effort, count_alike
 from offers.ranking import is_known
 from offers.settings import DecisionSettings
 from offers.types import Estimates
@@ -33,7 +33,7 @@ class ListCase:
     may : bool array of shape (n, n_services)
         What could be offered, with a sound estimate.
     uptake, gain : arrays of shape (n, n_services)
-        Of each service alone: the probability of a use; uplift in margin less the cost of use. 0 where unknown.
+        Of each service alone: probability of a use; uplift in margin less the cost of use. 0: unknown.
     baseline : array of shape (n,)
         Expected margin with nothing shown.
     """
@@ -209,7 +209,9 @@ def _worth(
 
 def _effort(lists: Lists, catalog: Catalog, decision: DecisionSettings) -> Floats:
     length = np.maximum((lists >= 0).sum(axis=1), 1)
-    return np.asarray(choice_effort(length, decision.choice_load), dtype=float)
+    n_alike = count_alike(np.where(lists >= 0, catalog.category[np.maximum(lists, 0)], -1))
+    effort = choice_effort(length, decision.choice_load, n_alike, decision.similarity_load)
+    return np.asarray(effort, dtype=float)
 
 
 def _padded(lists: Lists, longest: int) -> Lists:

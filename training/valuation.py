@@ -160,7 +160,7 @@ def _by_length(
 def list_case(
     bundle: Bundle, rows: Dataset, estimates: Estimates, may: NDArray[np.bool_], settings: Settings
 ) -> ListCase:
-    """Held-out rows as the values of lists are asked of them: `case.policy(lists)` makes a policy of any lists.
+    """Held-out rows as values of lists are asked of them: `case.policy(lists)` makes a policy of any lists.
 
     Parameters
     ----------

@@ -8,29 +8,31 @@ with q what a model that has not seen the row expects of a list. They differ in 
 
 | figure | weight w | unbiased where |
 |---|---|---|
-| `exact` (`ips` and `snips` are it with q = 0) | pi(list in its order) / p(list in its order) | always |
-| `clipped` | the same, at most the root of n | no weight is greater; else biased by what q errs there |
-| `any_order` | that of a policy which shows its lists in random order | the order of a list does not matter |
-| `by_service` | c(what was shown) / p; 0 for lists of several | services in lists earn a known part of what they earn alone |
+| `exact` | pi(list in its order) / p(list in its order) | always |
+| `ips`, `snips` | the same, with q = 0; divided by its mean | always; in large samples |
+| `clipped` | the same, at most the root of n | no weight is greater, or q is right there |
+| `any_order` | that of a policy whose lists come in random order | order does not matter |
+| `by_service` | c(what was shown) / p; 0 for lists of several | lists earn known parts of what offers earn |
 
-In `by_service` c(s) is the part of what s earns alone that it earns in the policy's list, which `offers.choice` tells, and
-c(nothing) = 1 − sum of c. Rows of one service and of nothing then speak of every list. It is the pseudo-inverse
-estimator of Swaminathan and others, whose list earns the plain sum of its places, with parts in place of ones. Estimators by
-position and by cascade (`slate_value`) ask what each place of a list earned; a margin belongs to no place.
+In `by_service` c(s) is the part of what s earns alone that it earns in the policy's list, by the model of
+`offers.choice`, and c(nothing) = 1 − sum of c. Rows of one service and of nothing then speak of every list. It
+is the pseudo-inverse estimator of Swaminathan and others, whose list earns the plain sum of its places, with
+parts in place of ones. Estimators by position and by cascade (`slate_value`; McInerney and others) ask what
+each place of a list earned; a margin belongs to no place.
 
 Where a policy's lists were impossible in the log no weight speaks of them: there the model does, alone.
 
 References
 ----------
-Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning. Ionides (2008), Truncated importance
-sampling. Swaminathan, Krishnamurthy, Agarwal, Dudík, Langford, Jose and Zitouni (2017), Off-policy evaluation for
-slate recommendation. McInerney et al. (2020), Counterfactual evaluation of slate recommendations with sequential
-reward interactions.
+Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning. Ionides (2008), Truncated
+importance sampling. Swaminathan, Krishnamurthy, Agarwal, Dudík, Langford, Jose and Zitouni (2017), Off-policy
+evaluation for slate recommendation. McInerney et al. (2020), Counterfactual evaluation of slate
+recommendations with sequential reward interactions.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -44,6 +46,7 @@ Floats = NDArray[np.float64]
 Kind = Literal["good", "bad", "unclear"]
 
 MIN_USERS = 30  # who were shown what one policy would rather show than the other; of fewer nothing is said
+ENOUGH = 100  # effective decisions; with fewer, look at what holds under an assumption
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def mixed(parts: Sequence[tuple[float, ListPolicy]]) -> ListPolicy:
 
 @dataclass(frozen=True)
 class ListFigures:
-    """The value of one policy of lists a decision, by several estimators, and how much of the log speaks of it."""
+    """What one policy of lists is worth a decision, and how much of the log speaks of it."""
 
     exact: Interval  # doubly robust
     ips: Interval
@@ -130,6 +133,11 @@ class ListFigures:
     largest_weight: float
     impossible: float  # share of what it shows
     length: float  # services a decision
+
+    @property
+    def is_starved(self) -> bool:
+        """Does the log speak too little of these lists for `exact` to tell much?"""
+        return self.effective_n < ENOUGH
 
     def to_json(self) -> dict[str, Any]:
         return _jsonable(asdict(self))
@@ -155,6 +163,11 @@ class Change:
     n_more: int | None  # decisions until the gain would be clear; 0: it is; None: no realistic number
     kind: Kind
     verdict: str
+
+    @property
+    def is_starved(self) -> bool:
+        """Does the log speak too little of the difference for `exact` to tell much?"""
+        return self.n_seen < MIN_USERS or self.effective_n < ENOUGH
 
     def to_json(self) -> dict[str, Any]:
         return _jsonable(asdict(self))
@@ -211,30 +224,28 @@ def value_of_change(log: ListLog, old: ListPolicy, new: ListPolicy, level: float
     for policy in (old, new):
         _check_fit(log, policy)
     old_rows, new_rows = _rows(log, old), _rows(log, new)
-    gains = {
-        name: clustered_interval(new_rows[name] - old_rows[name], log.user, level) for name in new_rows
-    }
+    gains = {name: clustered_interval(new_rows[name] - old_rows[name], log.user, level) for name in new_rows}
     weights_old, weights_new = old.shows / log.propensity, new.shows / log.propensity
     difference = weights_new - weights_old
     seen = min(len(np.unique(log.user[rows])) for rows in (difference > 0, difference < 0))
     differ = (difference != 0) | (new_rows["exact"] != old_rows["exact"])
-    figures = value_of_lists(log, old, level), value_of_lists(log, new, level)
-    n_more = _n_more(gains["exact"], len(log), seen, bool(differ.any()))
-    kind, verdict = _verdict(gains["exact"], n_more, seen, bool(differ.any()), figures, log.unit)
-    return Change(
+    gain = _Estimate.of(new_rows["exact"] - old_rows["exact"], log.user)
+    change = Change(
         **gains,
         snips=_snips_gain(log.value, weights_old, weights_new, log.user, level),
-        old=figures[0],
-        new=figures[1],
+        old=value_of_lists(log, old, level),
+        new=value_of_lists(log, new, level),
         n=len(log),
         n_users=len(np.unique(log.user)),
         n_differ=int(differ.sum()),
         n_seen=seen,
         effective_n=effective_sample_size(np.abs(difference)),
-        n_more=n_more,
-        kind=kind,
-        verdict=verdict,
+        n_more=_n_more(gain, len(log), seen, level) if differ.any() else 0,
+        kind="unclear",
+        verdict="",
     )
+    kind, verdict = _verdict(change, log.unit)
+    return replace(change, kind=kind, verdict=verdict)
 
 
 def clustered_interval(
@@ -243,9 +254,9 @@ def clustered_interval(
     """A mean over rows, or the ratio of two sums, with an interval that takes each user as one observation.
 
     The standard error is the sandwich's over users. Where few rows carry large weights the variance itself
-    is badly known: Student's t stands for the normal, with as many degrees of freedom as there are users of
-    equal influence, less one. Percentiles of a bootstrap are too narrow there: they held the truth in 89 of 100
-    logs where these held it in 94 (benchmarks/list_value.py).
+    is badly known: Student's t stands for the normal, with as many degrees of freedom as users of equal
+    influence would be as uncertain, less one. Percentiles of a bootstrap are too narrow there: they held the
+    truth in 89 of 100 logs where these held it in 94.
 
     Parameters
     ----------
@@ -256,20 +267,15 @@ def clustered_interval(
 
     References
     ----------
-    Liang and Zeger (1986); Satterthwaite (1946), An approximate distribution of estimates of variance components.
+    Liang and Zeger (1986), Longitudinal data analysis using generalized linear models. Satterthwaite (1946),
+    An approximate distribution of estimates of variance components.
 
     Examples
     --------
     >>> clustered_interval(np.array([1.0, 3.0]), np.array([1, 2]), 0.5).value
     2.0
     """
-    users = np.unique(user, return_inverse=True)[1]
-    below = np.bincount(users, per) if per is not None else np.bincount(users).astype(float)
-    total = below.sum()
-    if total <= 0:
-        return Interval(math.nan, math.nan, math.nan)
-    value = float(np.bincount(users, values).sum() / total)
-    return _interval(value, (np.bincount(users, values) - value * below) / total, level)
+    return _Estimate.of(values, user, per).interval(level)
 
 
 def student_t(p: float, freedom: float) -> float:
@@ -296,19 +302,58 @@ def student_t(p: float, freedom: float) -> float:
 
 
 def clipping(n: int) -> float:
-    """The greatest weight that `clipped` leaves: the root of n, so that the bias goes with the sample's size."""
+    """The greatest weight that `clipped` leaves: the root of n, so that its bias goes as the log grows.
+
+    The bias is the mean of (w − root of n) (value − q) over what was clipped: the model's error there alone.
+    """
     return math.sqrt(n)
 
 
-def _interval(value: float, influence: Floats, level: float) -> Interval:
-    """From what each user moves the value by."""
-    squares = influence**2
-    total = float(squares.sum())
-    if total == 0:
-        return Interval(value, value, value)
-    equal = total**2 / float((squares**2).sum())
-    half = student_t((1 + level) / 2, max(equal - 1, 1.0)) * math.sqrt(total)
-    return Interval(value, value - half, value + half)
+@dataclass(frozen=True)
+class _Estimate:
+    """A value, its standard error, and how many users of equal influence would be as uncertain."""
+
+    value: float
+    error: float
+    equal: float
+
+    @classmethod
+    def of(cls, values: Floats, user: NDArray, per: Floats | None = None) -> "_Estimate":
+        users = np.unique(user, return_inverse=True)[1]
+        below = np.bincount(users) if per is None else np.bincount(users, per)
+        total = below.sum()
+        if total <= 0:
+            return cls(math.nan, math.nan, math.nan)
+        value = float(np.bincount(users, values).sum() / total)
+        return cls.from_influence(value, (np.bincount(users, values) - value * below) / total)
+
+    @classmethod
+    def from_influence(cls, value: float, influence: Floats) -> "_Estimate":
+        """From what each user moves the value by."""
+        squares = influence**2
+        total, fourth = float(squares.sum()), float((squares**2).sum())
+        return cls(value, math.sqrt(total), total**2 / fourth if fourth > 0 else math.inf)
+
+    def interval(self, level: float) -> Interval:
+        half = self.half_width(level) if self.error > 0 else self.error
+        return Interval(self.value, self.value - half, self.value + half)
+
+    def half_width(self, level: float, times: float = 1.0) -> float:
+        """Of the interval, on so many times the rows if they are of the kind of those that are there."""
+        freedom = max(times * self.equal - 1, 1.0)
+        return student_t((1 + level) / 2, freedom) * self.error / math.sqrt(times)
+
+    def times_needed(self, level: float) -> float | None:
+        """How many times the rows leave 0 out of the interval if the value stays; None beyond a thousand."""
+        few, enough = 1.0, 1001.0
+        if self.half_width(level, enough) >= abs(self.value):
+            return None
+        for _ in range(50):
+            middle = (few + enough) / 2
+            few, enough = (
+                (few, middle) if self.half_width(level, middle) < abs(self.value) else (middle, enough)
+            )
+        return enough
 
 
 def _snips_gain(value: Floats, old: Floats, new: Floats, user: NDArray, level: float) -> Interval:
@@ -322,7 +367,7 @@ def _snips_gain(value: Floats, old: Floats, new: Floats, user: NDArray, level: f
         ratio = float((weights * value).sum() / total)
         gain += sign * ratio
         influence += sign * np.bincount(users, weights * (value - ratio)) / total
-    return _interval(gain, influence, level)
+    return _Estimate.from_influence(gain, influence).interval(level)
 
 
 def _rows(log: ListLog, policy: ListPolicy) -> dict[str, Floats]:
@@ -337,58 +382,62 @@ def _rows(log: ListLog, policy: ListPolicy) -> dict[str, Floats]:
     }
 
 
-def _n_more(gain: Interval, n: int, seen: int, differ: bool) -> int | None:
-    if not differ:
-        return 0
+def _n_more(gain: _Estimate, n: int, seen: int, level: float) -> int | None:
+    """Decisions until both ends of the gain have one sign, the gain and its spread staying as they are."""
     if seen < MIN_USERS:
         return round_up(n * (MIN_USERS - seen) / seen) if seen else None
-    return 0 if gain.is_clear() else gain.more_needed(n)
+    if gain.interval(level).is_clear():
+        return 0
+    times = gain.times_needed(level)
+    return None if times is None else round_up(n * (times - 1))
 
 
-def _verdict(
-    gain: Interval,
-    n_more: int | None,
-    seen: int,
-    differ: bool,
-    figures: tuple[ListFigures, ListFigures],
-    unit: str,
-) -> tuple[Kind, str]:
-    if not differ:
+def _verdict(change: Change, unit: str) -> tuple[Kind, str]:
+    kind: Kind
+    if change.n_differ == 0:
         return "unclear", "Both decide alike on every logged decision: the change is worth nothing here."
-    broken = max(figures, key=lambda one: one.weights.low)
+    broken = max(change.old, change.new, key=lambda one: one.weights.low)
     if broken.weights.low > 1:
         return "unclear", (
-            f"The propensities of the log cannot be true: weights must average at most 1, and average "
-            f"{broken.weights.value:.3g} ({broken.weights.low:.3g} to {broken.weights.high:.3g}). "
-            "Rows are missing, or the propensities are not those of the whole lists."
+            "The propensities of the log cannot be true: weights must average at most 1, and average "
+            f"{_with_bounds(broken.weights)}. "
+            "Rows are missing, or the propensities are not those of what was shown."
         )
-    alone = _alone(figures[1].impossible)
-    if n_more:
-        too_few = f"only {seen} users were shown what one would show and the other not" if seen < MIN_USERS else ""
-        guess = f"{gain.value:+.3g} {unit} a decision ({gain.low:.3g} to {gain.high:.3g})"
-        why = too_few or guess
-        return "unclear", f"Not enough data: {why}; about {n_more:,} more decisions would tell.{alone}"
-    if n_more is None and seen == 0:
-        return "unclear", (
-            f"Not enough data: nobody was shown what one would show and the other not. Log more lists drawn at random.{alone}"
+    alone = ""
+    if change.new.impossible:
+        alone = (
+            f" {change.new.impossible:.1%} of the new lists could not have been logged: of them the model "
+            "speaks alone."
         )
-    if n_more is None:
-        return "unclear", (
-            f"No difference that any realistic number of decisions would tell: {gain.value:+.3g} {unit} a decision "
-            f"({gain.low:.3g} to {gain.high:.3g}).{alone}"
+    gain = change.exact
+    if change.n_more == 0:
+        ends = sorted((abs(gain.low), abs(gain.high)))
+        kind, more = ("good", "more") if gain.value > 0 else ("bad", "less")
+        return kind, (
+            f"The change earns {abs(gain.value):.3g} {unit} {more} a decision "
+            f"({ends[0]:.3g} to {ends[1]:.3g}).{alone}"
         )
-    size = sorted((abs(gain.low), abs(gain.high)))
-    better = gain.value > 0
-    return "good" if better else "bad", (
-        f"The change earns {abs(gain.value):.3g} {unit} {'more' if better else 'less'} a decision "
-        f"({size[0]:.3g} to {size[1]:.3g}).{alone}"
+    supposed = (
+        " Supposing that services earn in lists what the choice model says, it is "
+        f"{_with_bounds(change.by_service)}."
     )
+    return "unclear", f"Not enough data: {_lack(change, unit)}.{supposed}{alone}"
 
 
-def _alone(impossible: float) -> str:
-    if not impossible:
-        return ""
-    return f" {impossible:.0%} of the new lists could not have been logged: of them the model speaks alone."
+def _lack(change: Change, unit: str) -> str:
+    more = f"about {change.n_more:,} more decisions would tell"
+    if change.n_seen == 0:
+        return "nobody was shown what one would show and the other not; log more lists drawn at random"
+    if change.n_seen < MIN_USERS:
+        return f"only {change.n_seen} users were shown what one would show and the other not; {more}"
+    guess = f"the best guess is {_with_bounds(change.exact)} {unit} a decision"
+    if change.n_more is None:
+        return f"{guess}, too near 0 for any realistic number of decisions to tell"
+    return f"{guess}; {more}"
+
+
+def _with_bounds(interval: Interval) -> str:
+    return f"{interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})"
 
 
 def _check_arrays(holder: object, n: int) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from training.evaluation.curves import Reliability
-from training.evaluation.figures import CostFigures, Curve, Deciles
+from training.evaluation.figures import CostFigures, Curve, Deciles, LengthFigures
 
 ACCENT, BAND, MUTED, INK = "#0b6e74", "#0b6e74", "#8a9199", "#2b3137"
 
@@ -93,6 +93,26 @@ def decile_plot(deciles: Deciles, unit: str, key: str) -> str:
         ax.errorbar(at, value, around, fmt="o", ms=4.5, color=ACCENT, elinewidth=1)
         ax.plot(at, deciles.predicted, color=MUTED, lw=1.2, ls=(0, (4, 3)), marker="_", ms=8)
         ax.set_xticks(at)
+    return svg[0]
+
+
+def length_plot(lengths: Sequence[LengthFigures], unit: str, key: str) -> str:
+    """The value of Perkwise by the longest list it may show, and of lists at random by their length.
+
+    A length that was never logged has no dot: nobody knows it.
+    """
+    with _drawing(key, "services in the list", f"{unit} a contact") as (ax, svg):
+        logged = [one for one in lengths if one.n_logged]
+        drawn = [one.drawn.exact for one in logged]
+        at = [one.length for one in logged]
+        value = np.array([interval.value for interval in drawn])
+        around = [value - [i.low for i in drawn], [i.high for i in drawn] - value]
+        ax.errorbar(at, value, around, fmt="o", ms=4.5, color=MUTED, elinewidth=1)
+        ours = [one.ours.by_service for one in lengths]
+        low, high = [one.low for one in ours], [one.high for one in ours]
+        ax.fill_between([one.length for one in lengths], low, high, color=BAND, alpha=0.16, lw=0)
+        ax.plot([one.length for one in lengths], [one.value for one in ours], color=ACCENT, lw=1.8)
+        ax.set_xticks([one.length for one in lengths])
     return svg[0]
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
@@ -15,7 +16,7 @@ from training.evaluation import wording
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import digits
 from training.evaluation.figures import BASELINES, PERKWISE, TOP, Evaluation, ServiceFigures
-from training.evaluation.plots import cost_plot, decile_plot, qini_plot, reliability_plot
+from training.evaluation.plots import cost_plot, decile_plot, length_plot, qini_plot, reliability_plot
 from training.uplift import COLD_ROWS
 
 _HERE = Path(__file__).parent
@@ -115,12 +116,37 @@ def render(evaluation: Evaluation) -> str:
         plots=_service_plots(evaluation),
         uptake_plot=_pooled_plot(evaluation),
         cost_plot=_cost_plot(evaluation),
+        **_of_lists(evaluation),
         top=TOP,
         budget_verdict=wording.budget_verdict,
         importance_decimals=_importance_decimals(evaluation),
         service_names=[service.name for service in evaluation.services],
         total=_total(evaluation),
     )
+
+
+def _of_lists(evaluation: Evaluation) -> dict[str, Any]:
+    """What the section on lists asks for beside the figures."""
+    lists = evaluation.lists
+    if lists is None:
+        return {"lists": None}
+    values = {name: wording.list_interval(figures) for name, figures in lists.policies.items()}
+    gains = {name: wording.list_interval(change) for name, change in lists.changes.items()}
+    plot = length_plot(lists.lengths, evaluation.unit, "lists-length") if lists.lengths else None
+    return {
+        "lists": lists,
+        "list_names": wording.LIST_NAMES,
+        "list_values": dict(sorted(values.items(), key=lambda pair: -pair[1].value)),
+        "list_gains": gains,
+        "list_value_scale": Scale.around(values.values(), values["nothing"].value),
+        "list_gain_scale": Scale.around(gains.values()),
+        "list_value_decimals": wording.decimals_for(*values.values()),
+        "list_gain_decimals": wording.decimals_for(*gains.values()),
+        "lists_verdict": wording.lists_verdict(
+            lists.changes["single"], "showing one service at most", evaluation.unit
+        ),
+        "list_plot": plot and Markup(plot),
+    }
 
 
 def _percent(share: float | None, decimals: int = 1) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from training.evaluation.bootstrap import Interval
 from training.evaluation.figures import CostFigures, Evaluation, ServiceFigures
+from training.evaluation.list_value import MIN_USERS, Change, ListFigures
 from training.evaluation.service_figures import MIN_EXPOSURES
 
 Kind = Literal["good", "bad", "unclear"]
@@ -19,6 +20,15 @@ POLICY_NAMES = {
     "random": "Random offer",
     "nothing": "Nothing",
     "champion": "Current champion",
+}
+
+LIST_NAMES = {
+    "perkwise": "Perkwise's lists",
+    "single": "Perkwise, one service at most",
+    "best_constant": "Best single offer",
+    "popularity": "Most popular, lists as long",
+    "random": "Drawn at random, lists as long",
+    "nothing": "Nothing",
 }
 
 REFUSAL = (
@@ -178,6 +188,35 @@ def budget_verdict(costs: CostFigures, n: int) -> Verdict:
         return Verdict("bad", "Choosing by these predictions makes less of a budget than not choosing.")
     needed = more_needed(costs.added, n, "whether choosing makes more of a budget")
     return Verdict("unclear", f"{_sentence(needed)}.")
+
+
+def list_interval(of: ListFigures | Change) -> Interval:
+    """The figure to read: the exact one, or where the log starves it the one that rests on an assumption."""
+    return of.by_service if of.is_starved else of.exact
+
+
+def lists_verdict(change: Change, rival: str, unit: str) -> Verdict:
+    """Are lists worth more than what they would replace? Judged by the exact figure alone."""
+    if change.n_differ == 0:
+        return Verdict("unclear", f"Perkwise's lists are those of {rival}, on every contact.")
+    if change.n_seen < MIN_USERS:
+        more = f": about {change.n_more:,} more contacts needed" if change.n_more else ""
+        few = f"only {change.n_seen} customers were shown what the two differ in"
+        return Verdict("unclear", f"Not enough data to say whether lists beat {rival}{more}. So far {few}.")
+    gain = change.exact
+    if not gain.is_clear():
+        if change.n_more is None:
+            return Verdict("unclear", f"Lists and {rival} are too close to tell on any realistic log.")
+        question = f"whether lists beat {rival}"
+        return Verdict(
+            "unclear", f"Not enough data to say {question}: about {change.n_more:,} more contacts needed."
+        )
+    size = Interval(abs(gain.value), *sorted((abs(gain.low), abs(gain.high))))
+    kind: Kind = "good" if gain.value > 0 else "bad"
+    more = "more" if gain.value > 0 else "less"
+    return Verdict(
+        kind, f"Lists earn {estimate(size)} {unit} {more} per customer contact than {rival} ({bounds(size)})."
+    )
 
 
 def _decimals(interval: Interval) -> int:
