@@ -16,6 +16,7 @@ class ServeConfig:
     bundle: Path  # the bundle's folder
     state: Path  # SQLite's file
     settings: Settings
+    host: str = "127.0.0.1"  # where the service listens: beyond loopback it wants API keys
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables that say the same."""
@@ -24,11 +25,14 @@ class ServeConfig:
             "PERKWISE_BUNDLE": str(self.bundle.resolve()),
             "PERKWISE_STATE": str(self.state.resolve()),
             "PERKWISE_SETTINGS": json.dumps(asdict(self.settings)),
+            "PERKWISE_HOST": self.host,
         }
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ServeConfig":
         """What ``to_environment`` wrote; without PERKWISE_SETTINGS the defaults.
+
+        An address that is not named counts as one that others can reach.
 
         Raises
         ------
@@ -47,4 +51,4 @@ class ServeConfig:
         except json.JSONDecodeError as error:
             raise ValueError(f"PERKWISE_SETTINGS must be JSON, got: {error}.") from error
         data, bundle, state = (Path(environment[name]) for name in names)
-        return cls(data, bundle, state, parse_settings(settings))
+        return cls(data, bundle, state, parse_settings(settings), environment.get("PERKWISE_HOST", ""))

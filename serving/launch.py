@@ -1,21 +1,27 @@
 """Run the service in this very process: what ends the process ends the service, and leaves nothing behind."""
 
+import asyncio
 import logging
 import os
+import signal
 import socket
-from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from offers.settings import Settings
 from serving.config import ServeConfig
-from serving.service import Perkwise
+from serving.edge import Guard
+from serving.logs import start_logging
+from serving.protocol import LimitedProtocol
+from serving.service import Perkwise, routes
 
 logger = logging.getLogger("perkwise")
 
 _GRACE_S = 10  # for requests in flight when the process is told to end
+_KEPT_OPEN_S = 75  # longer than load balancers keep a connection, so that they end it, not we
 
 
 def serve(
@@ -28,6 +34,8 @@ def serve(
 ) -> None:
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
+    At SIGTERM ``/readyz`` says no at once; all else is answered on for ``settings.serving.drain_seconds``.
+
     Parameters
     ----------
     data : Path
@@ -35,7 +43,8 @@ def serve(
     bundle : Path
         The bundle's folder, such as ``training.champion.read_champion(var)``.
     state : Path
-        SQLite's file of what comes in and what was decided; made where it is not there.
+        SQLite's file of what comes in and what was decided; made where it is not there. The API keys
+        stand beside it.
     settings : Settings
     host, port
         Where to listen; ``settings.serving.port`` where no port is given.
@@ -43,39 +52,74 @@ def serve(
     Raises
     ------
     Exception
-        Whatever kept the service from starting: a bundle or a table that cannot be read, a port in use.
+        Whatever kept the service from starting: a bundle or a table that cannot be read, a port in use, an
+        address that others can reach without an API key.
     """
     port = settings.serving.port if port is None else port
+    start_logging(settings.serving.log_format, settings.serving.log_level)
     _check_free(host, port)
-    os.environ.update(ServeConfig(data, bundle, state, settings).to_environment())
+    os.environ.update(ServeConfig(data, bundle, state, settings, host).to_environment())
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-    _log_our_own()
-    app = _Watched(Perkwise.to_asgi(), f"http://{host}:{port}")  # type: ignore[attr-defined]
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
+    app = _Watched(Perkwise.to_asgi())  # type: ignore[attr-defined]
+    server = _Server(http_config(app, host, port), settings.serving.drain_seconds)
     try:
-        with suppress(KeyboardInterrupt):
-            server.run()
+        server.run()
     except SystemExit:
         if app.fault is not None:
             raise app.fault from None
         raise
 
 
-def _log_our_own() -> None:
-    """Our lines to standard error; of libraries nothing, for what goes wrong is raised or answered."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    logger.setLevel(logging.INFO)
-    logging.getLogger("bentoml").setLevel(logging.CRITICAL)
+def http_config(app: Any, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn speaks HTTP for an application."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=LimitedProtocol,
+        ws="none",
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEPT_OPEN_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that, told to end, first says that it is not ready; it ends well, with the exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        for one in self.servers:
+            for listening in one.sockets:
+                logger.info("Ready at %s", _address(listening))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        guard: Guard | None = getattr(routes.state, "guard", None)
+        is_second = self.should_exit or (guard is not None and guard.is_draining)
+        if guard is not None:
+            guard.is_draining = True
+        if sig == signal.SIGTERM and self.started and not is_second and self._drain_seconds:
+            logger.info("Told to end: not ready any more, answering on for %g s.", self._drain_seconds)
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._exit)
+        elif is_second and sig == signal.SIGINT:
+            self.should_exit = self.force_exit = True
+        else:
+            self.should_exit = True
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+def _address(listening: Any) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _check_free(host: str, port: int) -> None:
@@ -92,24 +136,18 @@ def _check_free(host: str, port: int) -> None:
 
 
 class _Watched:
-    """The application, with what keeps it from starting, and a line in the log once it has."""
+    """The application, with what keeps it from starting."""
 
-    def __init__(self, app: Any, url: str) -> None:
-        self._app, self._url = app, url
+    def __init__(self, app: Any) -> None:
+        self._app = app
         self.fault: Exception | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
-
-        async def watched_send(message: Any) -> None:
-            await send(message)
-            if message["type"] == "lifespan.startup.complete":
-                logger.info("Ready at %s", self._url)
-
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, send)
         except Exception as error:
             self.fault = error
             raise

@@ -1,32 +1,101 @@
-"""What the service counts, for Prometheus; routes are named by their pattern, so that no id gets in."""
+"""What the service counts, for Prometheus; routes are named by their pattern, so that no id gets in.
+
+docs/operations.md says what each is good for, docs/grafana-dashboard.json shows them.
+"""
 
 import os
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import prometheus_client as prometheus
 from prometheus_client import multiprocess
 
+LIVE = "live"  # the rung of the ladder on which nothing is missing
+
+_SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1, 2, 5)
+_AGES = (1, 60, 600, 3600, 6 * 3600, 86400, 2 * 86400, 7 * 86400)
+
 
 class Metrics:
-    """Requests by route and status, their duration, and decisions by arm."""
+    """Counters, histograms and gauges; a name here is a promise to dashboards and alerts."""
 
     def __init__(self) -> None:
-        self._requests = prometheus.Counter(
-            "perkwise_requests_total", "Requests answered.", ["route", "status"]
+        counter, gauge = prometheus.Counter, prometheus.Gauge
+        histogram = prometheus.Histogram
+        self._requests = counter("perkwise_requests_total", "Requests answered.", ["route", "status"])
+        self._seconds = histogram(
+            "perkwise_request_seconds",
+            "Time to answer a request; rung: of the ladder, where it decided.",
+            ["route", "rung"],
+            buckets=_SECONDS,
         )
-        self._seconds = prometheus.Histogram(
-            "perkwise_request_seconds", "Time to answer a request.", ["route"]
+        self._refused = counter(
+            "perkwise_refused_total", "Requests refused, by the kind of reason.", ["reason"]
         )
-        self._decisions = prometheus.Counter("perkwise_decisions_total", "Decisions answered.", ["arm"])
+        self._decisions = counter("perkwise_decisions_total", "Decisions answered.", ["arm", "rung"])
+        self._lists = counter(
+            "perkwise_lists_total", "Decisions, by how many services they show.", ["length"]
+        )
+        self._cost = counter("perkwise_expected_cost_total", "Cost that is expected of what was shown.")
+        self._uplift = counter(
+            "perkwise_expected_uplift_total", "Uplift in margin expected of what was shown, where above 0."
+        )
+        self._age = histogram(
+            "perkwise_profile_age_seconds", "Age of the profile at the decision.", buckets=_AGES
+        )
+        self._events = counter("perkwise_events_total", "Rows that came in at /events.", ["verdict"])
+        self._deleted = counter("perkwise_deleted_users_total", "Users removed on request.")
+        live = {"multiprocess_mode": "livesum"}
+        self._waiting = gauge("perkwise_waiting_requests", "Requests that wait for their turn.", **live)
+        self._working = gauge("perkwise_working_requests", "Requests at work.", **live)
+        once = {"multiprocess_mode": "livemax"}
+        self._users = gauge("perkwise_users", "Users of whom something is known.", **once)
+        self._services = gauge("perkwise_services", "Services of the catalogue.", **once)
+        self._keys = gauge("perkwise_keys", "API keys that are valid.", **once)
+        self._bundle = gauge("perkwise_bundle_info", "1 for the bundle that is served.", ["bundle"], **once)
+        self._bundle_told = ""
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
+    def answered(self, route: str, status: int, seconds: float, rung: str = "") -> None:
         """Count a request."""
         self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._seconds.labels(route, rung).observe(seconds)
 
-    def decided(self, arm: str) -> None:
-        """Count a decision."""
-        self._decisions.labels(arm).inc()
+    def refused(self, reason: str) -> None:
+        """Count a request that was not served."""
+        self._refused.labels(reason).inc()
+
+    def decided(self, answer: Mapping[str, Any], age_s: float) -> None:
+        """Count a decision, as it is answered."""
+        offers = answer["services"]
+        self._decisions.labels(answer["arm"], answer["degraded"] or LIVE).inc()
+        self._lists.labels(len(offers)).inc()
+        self._cost.inc(max(sum(one["cost"] or 0.0 for one in offers), 0.0))
+        self._uplift.inc(sum(max(one["uplift"] or 0.0, 0.0) for one in offers))
+        self._age.observe(max(age_s, 0.0))
+
+    def came_in(self, counts: Mapping[str, int]) -> None:
+        """Count rows of events by their verdict."""
+        for verdict, n_rows in counts.items():
+            self._events.labels(verdict).inc(n_rows)
+
+    def deleted(self) -> None:
+        """Count a user who was removed."""
+        self._deleted.inc()
+
+    def stands(
+        self, bundle: str, n_users: int, n_services: int, n_keys: int, n_waiting: int, n_working: int
+    ) -> None:
+        """Set the gauges to what is so now."""
+        if self._bundle_told not in ("", bundle):
+            self._bundle.labels(self._bundle_told).set(0)
+        self._bundle.labels(bundle).set(1)
+        self._bundle_told = bundle
+        self._users.set(n_users)
+        self._services.set(n_services)
+        self._keys.set(n_keys)
+        self._waiting.set(n_waiting)
+        self._working.set(n_working)
 
 
 @cache

@@ -1,7 +1,8 @@
 """The HTTP interface: reads requests, asks the application, and says what went wrong in one form.
 
 Errors are ``{"error": message}`` with a 4xx. Bodies and ids never reach a log: of an unexpected fault
-only its place in the code is logged.
+only its place in the code is logged. A body is read before the request gets its turn, and its turn has ended
+when the answer is sent, so that slow callers keep nobody waiting.
 """
 
 import logging
@@ -9,22 +10,28 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from offers.settings import ServingSettings
 from serving import schemas
 from serving.application import Application, Refused
-from serving.metrics import exposition, metrics
+from serving.edge import Guard, too_large
+from serving.limits import TooMuch
+from serving.metrics import LIVE, exposition, metrics
 from serving.openapi import Endpoint, document
 
-MAX_BODY = 16 * 2**20  # bytes
+MAX_BODY = ServingSettings().max_body_bytes  # where no guard says otherwise
 
 logger = logging.getLogger("perkwise")
 
@@ -33,31 +40,33 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def recommend(request: Request) -> Response:
-    answer = await _application(request).recommend(await _body(request, schemas.RecommendRequest))
-    metrics().decided(answer["arm"])
+    answer = await _application(request).recommend(_body(request, schemas.RecommendRequest))
+    _decided(answer)
+    request.state.rung = answer["degraded"] or LIVE
     return _json(answer)
 
 
 async def recommend_batch(request: Request) -> Response:
-    body = await _body(request, schemas.BatchRequest)
+    body = _body(request, schemas.BatchRequest)
     answered = await _application(request).recommend_batch(body.requests)
     for one in answered:
         if "arm" in one:
-            metrics().decided(one["arm"])
+            _decided(one)
     statuses = [one.get("status", 200) for one in answered]
     return _json({"answers": answered}, 200 if 200 in statuses else statuses[0])
 
 
 async def events(request: Request) -> Response:
-    body = await _body(request, schemas.EventsRequest)
+    body = _body(request, schemas.EventsRequest)
     answer = await _application(request).events(body.events)
+    metrics().came_in({name: n_rows for name, n_rows in answer.items() if name != "verdicts"})
     if answer["accepted"] or answer["duplicate"]:
         return _json(answer)
     return _json({"error": _first_reason(answer), **answer}, 409 if answer["conflict"] else 400)
 
 
 async def feedback(request: Request) -> Response:
-    return _json(await _application(request).feedback(await _body(request, schemas.FeedbackRequest)))
+    return _json(await _application(request).feedback(_body(request, schemas.FeedbackRequest)))
 
 
 async def decision(request: Request) -> Response:
@@ -69,7 +78,9 @@ async def profile(request: Request) -> Response:
 
 
 async def delete_user(request: Request) -> Response:
-    return _json(await _application(request).delete_user(request.path_params["user_id"]))
+    answer = await _application(request).delete_user(request.path_params["user_id"])
+    metrics().deleted()
+    return _json(answer)
 
 
 async def services(request: Request) -> Response:
@@ -147,21 +158,28 @@ def openapi() -> dict[str, Any]:
 
 
 def make_app() -> Starlette:
-    """The routes; ``app.state.application`` must be set before the first request."""
+    """The routes; ``app.state.application`` must be set before the first request.
+
+    Where ``app.state.guard`` is set too, its limits hold.
+    """
 
     async def docs(request: Request) -> Response:
         return _json(openapi())
 
     async def counted(request: Request) -> Response:
+        _tell_gauges(request)
         return Response(exposition(), media_type="text/plain; version=0.0.4")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(_any_id(one.path), _guarded(one), methods=[one.method]) for one in ENDPOINTS),
             Route("/docs.json", docs),
             Route("/metrics", counted),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_such_route},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _any_id(path: str) -> str:
@@ -170,40 +188,92 @@ def _any_id(path: str) -> str:
 
 
 def _guarded(endpoint: Endpoint) -> Handler:
-    """The handler with its errors translated and its time taken."""
+    """The handler in its turn, with its errors translated and its time taken."""
 
     async def guarded(request: Request) -> Response:
         start = time.perf_counter()
-        response = await _answer(endpoint.path, endpoint.handle, request)
-        metrics().answered(endpoint.path, response.status_code, time.perf_counter() - start)
+        response = await _answer(endpoint, request)
+        rung = getattr(request.state, "rung", "")
+        metrics().answered(endpoint.path, response.status_code, time.perf_counter() - start, rung)
         return response
 
     return guarded
 
 
-async def _answer(route: str, handle: Handler, request: Request) -> Response:
+async def _answer(endpoint: Endpoint, request: Request) -> Response:
+    guard: Guard | None = getattr(request.app.state, "guard", None)
+    line: AbstractAsyncContextManager[None] = guard.line if guard else nullcontext()
     try:
-        return await handle(request)
+        if endpoint.body:
+            await _read_body(request, guard)
+        async with line:
+            return await endpoint.handle(request)
     except Refused as refused:
         return _error(refused.status, str(refused))
+    except TooMuch as too_much:
+        response = _error(429, str(too_much), "overload")
+        response.headers["retry-after"] = str(too_much.retry_after_s)
+        return response
     except ClientDisconnect:
-        return _error(400, "the connection was closed before the body had come")
+        return _error(400, "the connection was closed before the body had come", "disconnected")
     except Exception as error:  # whatever it is, the caller learns that it is our fault, the log where
         place = traceback.extract_tb(error.__traceback__)[-1]
-        logger.error("%s failed: %s at %s:%s", route, type(error).__name__, place.filename, place.lineno)
-        return _error(500, f"Perkwise could not answer ({type(error).__name__}); the log says where.")
+        kind = type(error).__name__
+        logger.error("%s failed: %s at %s:%s", endpoint.path, kind, place.filename, place.lineno)
+        return _error(500, f"Perkwise could not answer ({kind}); the log says where.")
 
 
-async def _body(request: Request, schema: type[Body]) -> Body:
+async def _read_body(request: Request, guard: Guard | None) -> None:
+    """The body, kept in ``request.state.body``; nothing is read where the line is full already."""
+    most = guard.max_body_bytes if guard else MAX_BODY
+    if guard:
+        guard.line.check()
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > MAX_BODY:
-            raise Refused(413, f"the body must be at most {MAX_BODY} bytes: send several requests")
+        if len(content) > most:
+            raise Refused(413, too_large(most))
+    request.state.body = bytes(content)
+
+
+def _body(request: Request, schema: type[Body]) -> Body:
     try:
-        return schema.model_validate_json(bytes(content))
+        return schema.model_validate_json(request.state.body)
     except ValidationError as error:
         raise Refused(400, schemas.faults(error)) from None
+
+
+def _no_such_route(request: Request, error: Exception) -> Response:
+    """Paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        response = _error(405, "this path takes another method: see /docs.json", "method")
+    else:
+        response = _error(error.status_code, "there is no such path: see /docs.json", "path")
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _decided(answer: dict[str, Any]) -> None:
+    """Count a decision, and name it to whoever debugs; the log learns no user's id."""
+    age = datetime.now(UTC) - datetime.fromisoformat(answer["profile_as_of"])
+    metrics().decided(answer, age.total_seconds())
+    if logger.isEnabledFor(logging.DEBUG):
+        told = {name: answer[name] for name in ("decision_id", "arm", "degraded", "bundle")}
+        logger.debug("decided", extra={"fields": {**told, "length": len(answer["services"])}})
+
+
+def _tell_gauges(request: Request) -> None:
+    application = _application(request)
+    guard: Guard | None = getattr(request.app.state, "guard", None)
+    metrics().stands(
+        bundle=application.bundle.hash,
+        n_users=application.state.n_users,
+        n_services=len(application.bundle.catalog),
+        n_keys=len(guard.keys) if guard else 0,
+        n_waiting=len(guard.line) if guard else 0,
+        n_working=guard.line.n_working if guard else 0,
+    )
 
 
 def _application(request: Request) -> Application:
@@ -215,12 +285,23 @@ def _json(answer: dict[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(answer), status, media_type="application/json")
 
 
-def _error(status: int, message: str) -> Response:
+def _error(status: int, message: str, reason: str = "") -> Response:
+    metrics().refused(reason or _REASONS.get(status, str(status)))
     return _json({"error": message}, status)
 
 
 def _first_reason(answer: dict[str, Any]) -> str:
     return str(answer["verdicts"][0]["reason"])
+
+
+_REASONS = {
+    400: "bad_request",
+    404: "not_found",
+    409: "conflict",
+    413: "too_large",
+    500: "fault",
+    503: "unavailable",
+}
 
 
 if __name__ == "__main__":  # python -m serving.routes > docs/openapi.json

@@ -22,6 +22,12 @@ from pydantic import (
 def _present(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold NUL")  # no database takes it
     return text
 
 
@@ -32,7 +38,7 @@ def _text(at: Any) -> Any:
 
 
 Id = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_present)]
-Text = Annotated[str, Field(max_length=512)]
+Text = Annotated[str, Field(max_length=512), AfterValidator(_storable)]
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(_text),

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import bentoml
 
@@ -16,6 +17,8 @@ from features.tables import load_tables
 from serving.application import Application
 from serving.config import ServeConfig
 from serving.database import Database
+from serving.edge import Edge, Guard
+from serving.keys import beside as keys_beside
 from serving.routes import make_app
 from training.bundle import read_bundle
 
@@ -38,6 +41,15 @@ class Perkwise:
 
     def __init__(self) -> None:
         config = ServeConfig.from_environment(os.environ)
+        serving = config.settings.serving
+        guard = Guard(
+            keys_beside(config.state),
+            config.host,
+            serving.requests_per_second,
+            serving.max_waiting,
+            serving.max_wait_ms,
+            serving.max_body_bytes,
+        )
         with ThreadPoolExecutor(1) as beside:
             reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
             tables = load_tables(config.data, config.settings.money)
@@ -45,17 +57,28 @@ class Perkwise:
         self.database = Database(config.state)
         application = Application(tables, bundle, self.database, config.settings, _now_us)
         routes.state.application = application
-        logger.info(
-            "Serving bundle %s: %d services, %d users.",
-            bundle.hash,
-            len(bundle.catalog),
-            application.state.n_users,
-        )
+        routes.state.guard = guard
+        logger.info("Serving.", extra={"fields": served(config, application, guard)})
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Finish what was asked for."""
         self.database.close()
+
+
+Perkwise.add_asgi_middleware(Edge, routes=routes)
+
+
+def served(config: ServeConfig, application: Application, guard: Guard) -> dict[str, Any]:
+    """What is served, for the log."""
+    return {
+        "bundle": application.bundle.hash,
+        "services": len(application.bundle.catalog),
+        "users": application.state.n_users,
+        "data": str(config.data),
+        "database": str(config.state),
+        "keys": len(guard.keys) if guard.keys.required else "not needed",
+    }
 
 
 def _now_us() -> int:

@@ -1,0 +1,182 @@
+"""How much is let in: a rate for each key, and a line of bounded length and age before the work."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Clock = Callable[[], float]  # seconds that only grow
+
+_AT_ONCE = 64  # requests at work; what waits for the disk shares one sync
+_PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that one takes
+_SMOOTHING = 0.05  # share of the newest in the mean time that one takes
+
+
+class TooMuch(Exception):
+    """A request that is refused because there are too many; ``retry_after_s`` says when to come again."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimit:
+    """A bucket of tokens for each key: a second's worth at once, then ``per_second``.
+
+    Examples
+    --------
+    >>> limit = RateLimit(2, clock=lambda: 0.0)
+    >>> limit.take("shop"), limit.take("shop"), limit.take("shop")
+    (0.0, 0.0, 0.5)
+    """
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._per_second, self._clock = per_second, clock
+        self._most = max(per_second, 1.0)
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens at a moment
+
+    def take(self, name: str) -> float:
+        """0 where one more request is let in; else the seconds until it would be."""
+        if not self._per_second:
+            return 0.0
+        now = self._clock()
+        tokens, at = self._buckets.get(name, (self._most, now))
+        tokens = min(tokens + (now - at) * self._per_second, self._most)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._per_second
+        self._buckets[name] = (tokens if wait else tokens - 1, now)
+        return wait
+
+
+@dataclass(eq=False)
+class _Waiting:
+    turn: asyncio.Future[None]
+    since: float
+
+
+class Line:
+    """Lets requests begin one after the other, and refuses those that would wait too long.
+
+    The work blocks the event loop, so at most one request begins in a turn of it: in between, what has
+    arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
+    the line has not been empty for as long, it is no burst: then only those are let in that waited for at
+    most four times what one takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
+    Controlling queue delay). It is used as ``async with line``, inside one event loop.
+
+    Parameters
+    ----------
+    max_waiting : int
+        The length of the line.
+    clock : callable
+        Seconds that only grow.
+    """
+
+    def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock) -> None:
+        self.n_working = 0
+        self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
+        self._waiting: deque[_Waiting] = deque()
+        self._empty_at = clock()  # the last time that nobody waited
+        self._began_at = clock()  # when the last one began
+        self._each_s = 0.0  # from one that begins to the next, on average
+        self._is_paused = False  # one began in this turn of the loop
+        self._is_watched = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def check(self) -> None:
+        """Raise TooMuch where the line is full, before anything is done for the request."""
+        if len(self._waiting) >= self._max_waiting:
+            self._refuse_old()
+        if len(self._waiting) >= self._max_waiting:
+            raise TooMuch(f"{len(self._waiting)} requests wait already: come again later")
+
+    async def __aenter__(self) -> None:
+        if not self._waiting and not self._is_paused and self.n_working < _AT_ONCE:
+            self._empty_at = self._began_at = self._clock()
+            self._begin()
+            return
+        self.check()
+        if not self._waiting:
+            self._empty_at = self._clock()
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
+        self._waiting.append(waiting)
+        self._watch()
+        try:
+            await waiting.turn
+        except asyncio.CancelledError:
+            if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
+                self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _begin(self) -> None:
+        self.n_working += 1
+        self._is_paused = True
+        asyncio.get_running_loop().call_soon(self._resume)
+
+    def _leave(self) -> None:
+        self.n_working -= 1
+        if not self._is_paused:
+            self._next()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        self._next()
+
+    def _next(self) -> None:
+        """Let the next one begin whose wait was short enough."""
+        if not self._waiting or self.n_working >= _AT_ONCE:
+            return
+        now = self._clock()
+        patience = self._patience(now)
+        while self._waiting:
+            first = self._waiting.popleft()
+            if first.turn.done():  # whoever asked has gone
+                continue
+            if now - first.since > patience:
+                self._refuse(first)
+                continue
+            self._measure(now)
+            first.turn.set_result(None)
+            self._begin()
+            break
+        if not self._waiting:
+            self._empty_at = now
+
+    def _patience(self, now: float) -> float:
+        if now - self._empty_at < self._max_wait_s:
+            return self._max_wait_s
+        return min(self._max_wait_s, _PATIENCE * self._each_s)
+
+    def _measure(self, now: float) -> None:
+        """How long one takes, now that another waited for it to begin."""
+        took = now - self._began_at
+        self._each_s += (took - self._each_s) * (_SMOOTHING if self._each_s else 1)
+        self._began_at = now
+
+    def _refuse(self, waiting: _Waiting) -> None:
+        waiting.turn.set_exception(TooMuch("more is asked than can be answered: come again later"))
+
+    def _refuse_old(self) -> None:
+        """Refuse those who have waited for as long as anybody may."""
+        now = self._clock()
+        while self._waiting and now - self._waiting[0].since >= self._max_wait_s:
+            first = self._waiting.popleft()
+            if not first.turn.done():
+                self._refuse(first)
+        if not self._waiting:
+            self._empty_at = now
+
+    def _watch(self) -> None:
+        """Refuse in time even where nothing moves, as on a disk that does not answer."""
+        if not self._is_watched:
+            self._is_watched = True
+            asyncio.get_running_loop().call_later(self._max_wait_s, self._look)
+
+    def _look(self) -> None:
+        self._is_watched = False
+        self._refuse_old()
+        if self._waiting:
+            self._watch()

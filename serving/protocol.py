@@ -1,0 +1,131 @@
+"""HTTP as uvicorn reads it, with limits on headers, on connections, and on the time that reading takes.
+
+What cannot be read is answered in the form that all errors have.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 200
+MAX_CONNECTIONS = 2000
+REQUEST_S = 15.0  # from the first byte of a request to its last
+ANSWER_S = 30.0  # for an answer that is not fetched
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._refusal: _Refused | None = None
+        self._n_header_bytes = 0
+        self._fetching: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, self._too_slow)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._end(503, "too many connections are open: come again later")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_reading()
+        self._cancel_fetching()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._n_header_bytes = 0
+        if self._reading is None:
+            self._reading = self.loop.call_later(REQUEST_S, self._too_slow)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url), 414, "the address is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value), 431, "the headers are too long")
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(431, f"there must be at most {MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserError, AttributeError):  # the latter: an address without a path
+            self._refuse(400, "the address cannot be read: it must be a path, such as /recommend")
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._cancel_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        refusal = self._refusal or _Refused(400, "this is not HTTP that can be read")
+        self._end(refusal.status, str(refusal))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._cancel_fetching()
+        self._fetching = self.loop.call_later(ANSWER_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_fetching()
+
+    def _count(self, n_bytes: int, status: int, message: str) -> None:
+        self._n_header_bytes += n_bytes
+        if self._n_header_bytes > MAX_HEADER_BYTES:
+            self._refuse(status, f"{message}: at most {MAX_HEADER_BYTES} bytes together")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Stop the parser, which then answers what was kept here."""
+        self._refusal = _Refused(status, message)
+        raise self._refusal
+
+    def _too_slow(self) -> None:
+        self._reading = None
+        self._end(408, f"the request must come within {REQUEST_S:.0f} seconds")
+
+    def _end(self, status: int, message: str) -> None:
+        """Answer where no answer is on its way, then close."""
+        if self.transport.is_closing():
+            return
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle or (self.cycle.scope is self.scope and not self.cycle.response_started):
+            self.transport.write(_answer(status, message))  # to this request, not to an earlier one
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # what is still at work for it is not sent
+        self.transport.close()
+
+    def _cancel_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _cancel_fetching(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
+
+
+def _answer(status: int, message: str) -> bytes:
+    body: bytes = orjson.dumps({"error": message})
+    headers: list[Any] = [
+        STATUS_LINE[status],
+        b"content-type: application/json\r\n",
+        b"content-length: %d\r\n" % len(body),
+        b"retry-after: 1\r\n" if status == 503 else b"",
+        b"connection: close\r\n\r\n",
+    ]
+    return b"".join(headers) + body

@@ -1,0 +1,171 @@
+"""Rates and the line: who is let in, in which order, and who is not."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.limits import Line, RateLimit, TooMuch
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_second_s_worth_at_once_then_the_rate():
+    clock = Clock()
+    limit = RateLimit(5, clock)
+    assert [limit.take("a") == 0 for _ in range(7)] == [True] * 5 + [False] * 2
+    assert limit.take("a") == pytest.approx(0.2)
+    assert limit.take("b") == 0
+    clock.now += 0.2
+    assert limit.take("a") == 0 and limit.take("a") > 0
+
+
+def test_without_a_rate_all_are_let_in():
+    limit = RateLimit(0, Clock())
+    assert all(limit.take("a") == 0 for _ in range(1000))
+
+
+@given(
+    st.floats(0.1, 1000),
+    st.lists(st.floats(0, 3), min_size=1, max_size=200),
+)
+def test_no_more_are_let_in_than_the_rate_allows(per_second, pauses):
+    clock = Clock()
+    limit = RateLimit(per_second, clock)
+    n_in, start = 0, clock.now
+    for pause in pauses:
+        clock.now += pause
+        n_in += limit.take("a") == 0
+        assert n_in <= max(per_second, 1) + (clock.now - start) * per_second + 1e-6
+
+
+def answer_all(n_requests, line, work):
+    """What becomes of requests that come at the same time: "done" or the message, in their order."""
+
+    async def one(number):
+        try:
+            async with line:
+                await work(number)
+                return "done"
+        except TooMuch as too_much:
+            return str(too_much)
+
+    async def all_of_them():
+        return await asyncio.gather(*(one(number) for number in range(n_requests)))
+
+    return asyncio.run(all_of_them())
+
+
+def test_requests_begin_in_the_order_in_which_they_came_one_in_a_turn_of_the_loop():
+    began = []
+    line = Line(100, 10, Clock())
+
+    async def work(number):
+        began.append((number, line.n_working))
+        await asyncio.sleep(0)
+
+    assert answer_all(20, line, work) == ["done"] * 20
+    assert [number for number, _ in began] == list(range(20))
+    assert max(n_working for _, n_working in began) <= 2
+    assert (len(line), line.n_working) == (0, 0)
+
+
+def test_whoever_finds_the_line_full_is_refused_at_once():
+    line = Line(3, 10, Clock())
+
+    async def work(number):
+        await asyncio.sleep(0)
+
+    found = answer_all(10, line, work)
+    assert found == ["done"] * 4 + ["3 requests wait already: come again later"] * 6
+
+
+def test_whoever_has_waited_too_long_is_refused_and_the_next_in_time_is_let_in():
+    clock = Clock()
+    line = Line(100, 0.05, clock)
+
+    async def work(number):
+        clock.now += 0.02
+
+    found = answer_all(6, line, work)
+    assert found[:3] == ["done"] * 3
+    assert found[4:] == ["more is asked than can be answered: come again later"] * 2
+    assert (len(line), line.n_working) == (0, 0)
+
+
+def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns():
+    """Ten come for each that can be answered; after the burst, who is let in has hardly waited."""
+    clock = Clock()
+    line = Line(10_000, 0.1, clock)
+    waits = []
+
+    async def one():
+        since = clock.now
+        try:
+            async with line:
+                waits.append((clock.now - 100, clock.now - since))
+                clock.now += 0.001
+        except TooMuch:
+            pass
+
+    async def arrivals():
+        tasks = []
+        while clock.now < 102:
+            tasks += [asyncio.ensure_future(one()) for _ in range(10)]
+            before = len(waits)
+            while len(waits) == before:
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(arrivals())
+    standing = [wait for at, wait in waits if at > 0.3]
+    assert len(standing) > 1500
+    assert max(standing) <= 0.006
+
+
+def test_a_line_before_work_that_never_ends_is_refused_too():
+    async def stuck():
+        line = Line(100, 0.05, asyncio.get_running_loop().time)
+        never = asyncio.Event()
+
+        async def one():
+            async with line:
+                await never.wait()
+
+        tasks = [asyncio.ensure_future(one()) for _ in range(80)]
+        await asyncio.sleep(0.5)
+        refused = [task for task in tasks if task.done() and isinstance(task.exception(), TooMuch)]
+        assert (len(refused), line.n_working, len(line)) == (16, 64, 0)
+        never.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert line.n_working == 0
+
+    asyncio.run(stuck())
+
+
+def test_whoever_goes_away_while_waiting_leaves_no_gap():
+    async def some_go():
+        line = Line(100, 10, asyncio.get_running_loop().time)
+        done = []
+
+        async def one(number):
+            async with line:
+                await asyncio.sleep(0)
+                done.append(number)
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(10)]
+        await asyncio.sleep(0)
+        for number in (1, 4, 9):
+            tasks[number].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert done == [0, 2, 3, 5, 6, 7, 8]
+        assert (len(line), line.n_working) == (0, 0)
+
+    asyncio.run(some_go())
