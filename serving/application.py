@@ -5,6 +5,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from features.tables import Tables
 from offers.settings import Settings
 from serving import answers, decision_log, intake, kept
 from serving.database import Database, events, exposures, feedback
-from serving.deletion import DeletedUsers
+from serving.deletion import DeletedUsers, Receipt
 from serving.kept import Names, settings_of
 from serving.recommender import Asked, Decision, recommend
 from serving.records import Record, is_replayable, keep_basis, record_of
@@ -112,13 +113,16 @@ class Application:
         self._deleted.add(user_id)  # first of all, so that no row can come in between
         self.state.forget(user_id)
 
-        def remove(connection: sa.Connection) -> dict[str, int]:
+        def remove(connection: sa.Connection) -> Receipt:
             self._deleted.write(connection, user_id)
             n_events, n_feedback = intake.forget(connection, user_id)
             n_decisions = decision_log.forget(connection, user_id)
-            return {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
+            counts = {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
+            receipt = Receipt.of(answers.iso(self._now_us()), counts)
+            receipt.write(connection)
+            return receipt
 
-        return {"user_id": user_id, "deleted": await self.database.run(remove)}
+        return {"user_id": user_id, **asdict(await self.database.run(remove))}
 
     async def _recommend_some(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         now_us = self._now_us()

@@ -1,7 +1,10 @@
 """Users who were removed on request: recognised ever after, though their ids are not kept."""
 
 import hashlib
+import json
 import secrets
+from dataclasses import asdict, dataclass
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -43,6 +46,24 @@ class DeletedUsers:
     def _hash(self, user_id: str) -> str:
         text = user_id.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """That somebody was removed, when, and how much there was; it does not say who."""
+
+    receipt_id: str
+    deleted_at: str  # ISO 8601, UTC
+    deleted: dict[str, int]  # rows by kind
+
+    @classmethod
+    def of(cls, deleted_at: str, deleted: dict[str, int]) -> "Receipt":
+        return cls(uuid4().hex, deleted_at, deleted)
+
+    def write(self, connection: sa.Connection) -> None:
+        """Keep it in the database."""
+        told = json.dumps(asdict(self))
+        connection.execute(facts.insert().values(name=f"receipt {self.receipt_id}", value=told))
 
 
 def _key(connection: sa.Connection) -> str:

@@ -20,10 +20,15 @@ _TEXT_ENDPOINTS = {
 }
 _ERRORS = {
     "400": "The request is not as expected; the message says what is.",
+    "401": "An API key is needed, or this one is not known.",
+    "403": "This key may only read.",
     "404": "There is nothing of this id.",
     "409": "The id was used before with another body.",
     "413": "The request is too large.",
+    "415": "The body must be JSON, and as it is.",
+    "429": "Too much is asked; Retry-After says when to come again.",
 }
+_OF_ALL, _OF_BODIES = ("401", "403", "429"), ("400", "413", "415")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     for path, summary in _TEXT_ENDPOINTS.items():
         paths[path] = {"get": {"summary": summary, "responses": {"200": _text("As it says.")}}}
+    paths["/metrics"]["get"]["responses"]["401"] = _json(_ERRORS["401"], ErrorAnswer)
+    paths["/readyz"]["get"]["responses"]["503"] = _json("Not yet, or not any more.", ErrorAnswer)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,17 +64,24 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
             "description": "Which services to offer to whom, how many, and when none.",
         },
         "paths": paths,
-        "components": {"schemas": schemas["$defs"]},
+        "security": [{"key": []}, {}],
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    errors = {*endpoint.errors, *_OF_ALL, *(_OF_BODIES if endpoint.body else ())}
+    if endpoint.method == "GET":
+        errors.discard("403")
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": endpoint.handle.__name__,
         "responses": {
             "200": _json("The answer.", endpoint.answer),
-            **{status: _json(_ERRORS[status], ErrorAnswer) for status in endpoint.errors},
+            **{status: _json(_ERRORS[status], ErrorAnswer) for status in sorted(errors)},
         },
     }
     parameters = re.findall(r"{(\w+)}", endpoint.path)

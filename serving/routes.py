@@ -95,7 +95,7 @@ ENDPOINTS = (
         "The ranked list of services for one user.",
         schemas.RecommendAnswer,
         schemas.RecommendRequest,
-        ("400", "409", "413"),
+        ("409",),
     ),
     Endpoint(
         "POST",
@@ -104,7 +104,7 @@ ENDPOINTS = (
         "Lists for many users; 200 if any was answered.",
         schemas.BatchAnswer,
         schemas.BatchRequest,
-        ("400", "409", "413"),
+        ("409",),
     ),
     Endpoint(
         "POST",
@@ -113,7 +113,7 @@ ENDPOINTS = (
         "Events that happened; 200 if any was kept, now or before.",
         schemas.EventsAnswer,
         schemas.EventsRequest,
-        ("400", "409", "413"),
+        ("409",),
     ),
     Endpoint(
         "POST",
@@ -122,7 +122,7 @@ ENDPOINTS = (
         "How likely a user is to recommend the shop, or a service.",
         schemas.FeedbackAnswer,
         schemas.FeedbackRequest,
-        ("400", "409", "413"),
+        ("409",),
     ),
     Endpoint(
         "GET",

@@ -4,6 +4,7 @@ Requests are checked against these types; answers are described by them (a test 
 against them).
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -231,7 +232,11 @@ class ServicesAnswer(BaseModel):
 
 
 class DeletedAnswer(BaseModel):
+    """The receipt of a removal; it is kept without the user's id."""
+
     user_id: str
+    receipt_id: str
+    deleted_at: datetime
     deleted: dict[str, int] = Field(description="Rows removed: events, feedback, decisions.")
 
 
@@ -252,7 +257,7 @@ def _fault(one: Any) -> str:
         return f"{where} is not a key of this request"
     if one["type"] == "json_invalid":
         return f"body must be JSON: {one['msg'].removeprefix('Invalid JSON: ')}"
-    expected = one["msg"].removeprefix("Value error, ").removeprefix("Input should ").removeprefix("Input ")
+    expected = re.sub(r"^(Value error, |(Input|String|List) should |Input )", "", one["msg"])
     return f"{where}: should {expected}, got {_kind(one['input'])}".replace("should must", "must")
 
 

@@ -12,7 +12,7 @@ import pytest
 from serving import schemas
 from serving.answers import iso
 from serving.application import Application
-from serving.database import Database, decisions, events, exposures, feedback
+from serving.database import Database, decisions, events, exposures, facts, feedback
 from serving.routes import MAX_BODY, make_app
 
 DAY_US = 86_400_000_000
@@ -339,6 +339,11 @@ def test_a_deleted_user_is_gone_and_what_comes_later_is_refused(
     receipt = client.delete(f"/users/{user_id}")
     schemas.DeletedAnswer.model_validate(receipt.json())
     assert receipt.json()["deleted"] == {"events": 1, "feedback": 1, "decisions": 1}
+    assert receipt.json()["deleted_at"] == iso(clock.now_us)
+    kept = [row["value"] for row in rows_of(application, facts) if row["name"].startswith("receipt ")]
+    told = {key: found for key, found in receipt.json().items() if key != "user_id"}
+    assert [json.loads(one) for one in kept] == [told]
+    assert user_id not in str(rows_of(application, facts))
     assert client.get(f"/users/{user_id}/profile").status_code == 404
     assert client.get(f"/decisions/{decision_id}").status_code == 404
     late = client.post("/events", json={"events": [event(user_id, clock, event_id="late")]})
