@@ -758,6 +758,47 @@ def replay(decision_id: str | None, state: Path | None, every: bool, as_json: bo
     sys.exit(0 if found.is_same else 1)
 
 
+@main.command("export-log")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The shop's; else serving.data of perkwise.toml."
+)
+@option_state
+@click.option("--since", metavar="T", help="Only rows from this moment on, with its zone.")
+@click.option("--until", metavar="T", help="Only rows before this moment, with its zone.")
+@option_json
+def export_log(
+    folder: Path, data: Path | None, state: Path | None, since: str | None, until: str | None, as_json: bool
+) -> None:
+    """Write the service's log and the shop's tables as one data folder, to validate and to train on.
+
+    OUT holds the shop's tables, and what was shown, happened and was answered since. Exporting again replaces
+    it; deleted users are not in it.
+
+    Example: perkwise export-log var/log --data var/shop
+    """
+    from features.tables import load_tables
+    from serving.database import reading
+    from serving.export import export_log as export
+
+    from_us, to_us = (
+        None if text is None else int(parse_time(option, text).timestamp() * 1e6)
+        for option, text in (("--since", since), ("--until", until))
+    )
+    data = data or home() / read_settings().serving.data
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+    with reading(state or home() / "var" / "state.db") as connection, progress_bars() as progress:
+        tables = load_tables(data, read_settings(data).money)
+        found = export(connection, tables, data, folder, now_us, from_us, to_us, progress)
+    say(
+        as_json,
+        {"out": str(folder), **asdict(found)},
+        f"Wrote {', '.join(f'{n:,} {name}' for name, n in found.rows.items())} of the log to {folder}, "
+        f"beside the tables of {data}; {found.new_users:,} users are new.",
+        *(f"Left out, {reason}: {n:,}" for reason, n in found.left_out.items()),
+    )
+
+
 def replayed_json(one: "Replayed") -> dict[str, Any]:
     """One replayed decision as JSON."""
     differences = [asdict(difference) for difference in one.differences]

@@ -29,6 +29,12 @@ class DeletedUsers:
         key = database.run_now(_key)
         return cls(bytes.fromhex(key), set(database.run_now(_hashes)))
 
+    @classmethod
+    def read(cls, connection: sa.Connection) -> "DeletedUsers":
+        """The same over a connection that can only read."""
+        key = connection.scalar(sa.select(facts.c.value).where(facts.c.name == "deletion_key"))
+        return cls(bytes.fromhex(key or ""), set(_hashes(connection)))
+
     def __contains__(self, user_id: str) -> bool:
         return bool(self._hashes) and self._hash(user_id) in self._hashes
 
