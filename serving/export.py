@@ -176,7 +176,7 @@ def _new_users(log: dict[str, pd.DataFrame], tables: Tables) -> pd.DataFrame:
     ]
     heard = pd.concat(moments, ignore_index=True)
     heard = heard[~heard["user_id"].isin(tables.users["user_id"])]
-    return heard.groupby("user_id", as_index=False, sort=True)["joined_at"].min()
+    return heard.groupby("user_id", sort=True)["joined_at"].min().reset_index()
 
 
 def _copy(data: Path, name: str, folder: Path, deleted: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ def moment(tables):
 
 @pytest.fixture(scope="module")
 def served(tables, bundle, settings, moment, tmp_path_factory):
-    """A project's folder with decisions, uses of what they showed, and answers; and the decisions' records."""
+    """A project's folder with decisions, uses of what they showed, and answers; and the records."""
     home, clock = tmp_path_factory.mktemp("served"), Clock(moment)
     database = Database(home / "var" / "state.db")
     exploring = replace(settings, exploration=ExplorationSettings(holdout=0.2, explore=0.4))
@@ -46,7 +46,7 @@ def served(tables, bundle, settings, moment, tmp_path_factory):
 
 
 async def decide(application, clock, users):
-    """A decision for each user; the first service shown is used, some answer, and the first user is deleted."""
+    """A decision for each user; the first service shown is used, some answer, the first user is deleted."""
     records = []
     for number, user_id in enumerate(users):
         clock.now_us += 1_000_000
