@@ -59,6 +59,12 @@ class Catalog:
         return np.array([numbers[name] for name in names], dtype=np.intp)
 
     @cached_property
+    def capacity_per_day(self) -> NDArray[np.int64]:
+        """How often each service can be delivered in a day; the greatest int64 where it has no limit."""
+        limits = [service.capacity_per_day for service in self.services]
+        return np.array([_ALWAYS.max if limit is None else limit for limit in limits], dtype=np.int64)
+
+    @cached_property
     def active_from_us(self) -> NDArray[np.int64]:
         """When each service starts, microseconds since 1970 UTC; the least int64 where it always was."""
         return np.array([_or(s.active_from, _ALWAYS.min) for s in self.services], dtype=np.int64)

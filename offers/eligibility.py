@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from offers import rules
+from offers import availability
 from offers.catalog import Catalog
-from offers.types import Refusal
+from offers.rule_evaluation import Facts, RuleVerdicts, evaluate
+from offers.rules import RuleSet
+from offers.types import ListRules, Refusal
 
-_ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO = range(5)
+_ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO, _CAPACITY, _RULE = range(7)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,12 @@ class Eligibility:
     tiers: tuple[str, ...]  # of each user
     scenarios: tuple[str, ...]  # of each user; "": any
     verdict: NDArray[np.int8]  # (n_users, n_services): the first rule that refuses, 0 where none does
+    ruled: RuleVerdicts | None = None  # what the benefit rules say; None where none were asked
+
+    @cached_property
+    def list_rules(self) -> ListRules | None:
+        """What lists must keep to by the benefit rules; None where none were asked."""
+        return None if self.ruled is None else self.ruled.list_rules(self.mask)
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service refused to the user in this row, in catalogue order, with the first reason."""
@@ -38,15 +47,24 @@ class Eligibility:
             return f"starts at {_text(self.catalog.active_from_us[position])}"
         if verdict == _ENDED:
             return f"ended at {_text(self.catalog.active_until_us[position])}"
+        if verdict == _RULE and self.ruled is not None:
+            return self.ruled.reason(user, position)
+        if verdict == _CAPACITY:
+            return f"its capacity of {service.capacity_per_day} a day is used up"
         if verdict == _SCENARIO:
             return f"made for the scenario {service.scenario}; asked for {self.scenarios[user]}"
         return f"only for tiers {', '.join(service.tiers)}; the user is in {self.tiers[user]}"
 
 
 def eligible(
-    catalog: Catalog, tiers: Sequence[str], now_us: ArrayLike, scenarios: Sequence[str] | None = None
+    catalog: Catalog,
+    tiers: Sequence[str],
+    now_us: ArrayLike,
+    scenarios: Sequence[str] | None = None,
+    rules: RuleSet | None = None,
+    facts: Facts | None = None,
 ) -> Eligibility:
-    """What may be offered, by the catalogue's dates, tiers and scenarios.
+    """What may be offered, by the catalogue's dates, tiers, scenarios and capacities, and by the benefit rules.
 
     Parameters
     ----------
@@ -57,6 +75,10 @@ def eligible(
         may be offered from active_from on and strictly before active_until.
     scenarios : sequence of n_users names, optional
         The scenario each user is in; "", and the default, mean any.
+    rules : RuleSet, optional
+        The benefit rules; they ask ``facts``, which must be given with them.
+    facts : Facts, optional
+        What was shown and used so far, and what the rules ask of the profiles.
 
     Examples
     --------
@@ -74,15 +96,24 @@ def eligible(
     where = tuple(scenarios) if scenarios is not None else ("",) * len(tiers)
     shape = (len(tiers), len(catalog))
     refused = {
-        _NOT_YET: rules.not_yet_active(catalog, now),
-        _ENDED: rules.no_longer_active(catalog, now),
-        _TIER: rules.tier_excluded(catalog, tiers),
-        _SCENARIO: rules.other_scenario(catalog, where),
+        _NOT_YET: availability.not_yet_active(catalog, now),
+        _ENDED: availability.no_longer_active(catalog, now),
+        _TIER: availability.tier_excluded(catalog, tiers),
+        _SCENARIO: availability.other_scenario(catalog, where),
     }
+    if facts is not None and facts.shown_today is not None:
+        refused[_CAPACITY] = availability.used_up(catalog, facts.shown_today)
+    ruled = None
+    if rules is not None and rules.rules:
+        if facts is None:
+            raise ValueError("rules need facts: pass what was shown and used so far with them.")
+        away = [refused[kind] for kind in (_NOT_YET, _ENDED, _CAPACITY) if kind in refused]
+        ruled = evaluate(rules, catalog, facts, ~np.logical_or.reduce(np.broadcast_arrays(*away)))
+        refused[_RULE] = ruled.verdict != 0
     verdict = np.zeros(shape, dtype=np.int8)
-    for rule, applies in reversed(refused.items()):
-        verdict[np.broadcast_to(applies, shape)] = rule
-    return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), where, verdict)
+    for kind, applies in reversed(refused.items()):
+        verdict[np.broadcast_to(applies, shape)] = kind
+    return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), where, verdict, ruled)
 
 
 def _text(at_us: int) -> str:

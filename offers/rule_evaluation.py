@@ -1,0 +1,251 @@
+"""The rules asked for many users at once: what each refuses, why, and what lists must keep to."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offers.calendar import local_us, minute_of_day, weekday
+from offers.catalog import Catalog
+from offers.conditions import holds, why_not
+from offers.rules import DECLINED, SHOWN, USED, WEEKDAYS, Rule, RuleSet
+from offers.types import AtMost, ListRules
+
+Bools = NDArray[np.bool_]
+
+OFF, WHEN, WHO, SHOWINGS, COOLDOWN, CAPACITY, PROVIDER_CAPACITY, TURN = range(8)
+_KINDS = 8
+_AFTER = {SHOWN: "was shown", USED: "was used", DECLINED: "was declined"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rules ask of each of n users at a moment; arrays by service are in the catalogue's order."""
+
+    now_us: NDArray[np.int64]  # (n_users,) microseconds since 1970
+    scenarios: tuple[str, ...]  # of each user; "": any
+    channels: tuple[str, ...]  # of each user; "": not told
+    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (n_users,); NaN: unknown
+    showings: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)  # days: (n_users, n_services)
+    days_since: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (n_users, n_services)
+    shown_today: NDArray[np.int64] | None = None  # (n_users or 1, n_services) to all users; None: not known
+
+
+@dataclass(frozen=True)
+class RuleVerdicts:
+    """What the rules refuse, and why."""
+
+    rules: RuleSet
+    catalog: Catalog
+    facts: Facts
+    verdict: NDArray[np.int16]  # (n_users, n_services): 0 allowed, else 1 + rule * 8 + kind of refusal
+
+    def reason(self, user: int, position: int) -> str:
+        """Why the service may not be shown to the user in this row, with the rule's name and the fact."""
+        number, kind = divmod(int(self.verdict[user, position]) - 1, _KINDS)
+        rule = self.rules.rules[number]
+        return f"rule `{rule.name}`: {self._fact(rule, kind, user, position)}"
+
+    def list_rules(self, eligible: Bools) -> ListRules:
+        """What lists of these eligible services must keep to."""
+        at_most = [
+            AtMost(places, rule.limits.list_at_most)
+            for rule in self.rules.rules
+            if rule.limits.list_at_most is not None and (places := _places(rule.services, self.catalog))
+        ]
+        return ListRules(tuple(at_most), self._must_show(eligible))
+
+    def _must_show(self, eligible: Bools) -> Bools:
+        must_show = np.zeros(eligible.shape, dtype=bool)
+        for rule in self.rules.rules:
+            if not rule.enabled:
+                continue
+            places = list(_places(rule.services, self.catalog))
+            if rule.must_show is not None:
+                must = holds(rule.must_show, self.facts.columns, len(eligible))
+                must_show[:, places] |= must[:, None]
+            fallback = _places(rule.fallback, self.catalog)
+            others = [place for place in places if place not in fallback]
+            is_open = ~eligible[:, others].any(axis=1)
+            for place in fallback:
+                must_show[:, place] |= is_open
+                is_open = is_open & ~eligible[:, place]
+        return must_show & eligible
+
+    def _fact(self, rule: Rule, kind: int, user: int, position: int) -> str:
+        service, limits = self.catalog.services[position], rule.limits
+        if kind == OFF:
+            return "it is switched off"
+        if kind == WHEN:
+            return _when_not(rule, self.facts, self.rules.timezone, user)
+        if kind == WHO:
+            assert rule.who is not None
+            return why_not(rule.who, self.facts.columns, user)
+        if kind == SHOWINGS:
+            assert limits.showings is not None
+            n, which = limits.showings, "these services were" if limits.showings.together else "it was"
+            shown = self.facts.showings[n.days][user]
+            places = list(_places(rule.services, self.catalog))
+            count = shown[places].sum() if n.together else shown[position]
+            return f"{which} shown {count} times in {n.days} days, at most {n.most} are allowed"
+        if kind == COOLDOWN:
+            return next(
+                f"it {_AFTER[after]} {self.facts.days_since[after][user, position]:.1f} days ago, "
+                f"needs {days:g} days"
+                for after, days in limits.cooldown_days.items()
+                if self.facts.days_since[after][user, position] < days
+            )
+        if kind == CAPACITY:
+            return f"its capacity of {limits.capacity_per_day} a day is used up"
+        if kind == PROVIDER_CAPACITY:
+            capacity = limits.provider_capacity_per_day
+            return f"the capacity of {service.provider or 'its provider'}, {capacity} a day, is used up"
+        return f"another provider than {service.provider} has its turn"
+
+
+def evaluate(rules: RuleSet, catalog: Catalog, facts: Facts, available: Bools) -> RuleVerdicts:
+    """What the rules refuse to each user; the first rule in the file's order gives the reason.
+
+    Services that a rule names and the catalogue does not hold are passed over.
+
+    Parameters
+    ----------
+    facts : Facts
+        With all that ``rules.needs`` names.
+    available : ndarray of bool, broadcast to (n_users, n_services)
+        What the catalogue's dates and capacities leave; a provider whose service is not among it passes its
+        turn on.
+    """
+    shape = (len(facts.now_us), len(catalog))
+    verdict = np.zeros(shape, dtype=np.int16)
+    deliverable = np.broadcast_to(available, shape).copy()
+    turns = []
+    for number, rule in enumerate(rules.rules):
+        places = np.array(_places(rule.services, catalog), dtype=np.intp)
+        if not len(places):
+            continue
+        for kind, refused in _refusals(rule, places, catalog, facts, rules.timezone):
+            _note(verdict, places, refused, 1 + number * _KINDS + kind)
+            if kind in (OFF, WHEN, CAPACITY, PROVIDER_CAPACITY):
+                deliverable[:, places] &= ~refused
+        if rule.providers:
+            turns.append((number, rule, places))
+    for number, rule, places in turns:
+        _note(verdict, places, _not_in_turn(rule, places, catalog, deliverable), 1 + number * _KINDS + TURN)
+    return RuleVerdicts(rules, catalog, facts, verdict)
+
+
+def _note(verdict: NDArray[np.int16], places: NDArray[np.intp], refused: Bools, code: int) -> None:
+    some = verdict[:, places]
+    some[(some == 0) & refused] = code
+    verdict[:, places] = some
+
+
+def _refusals(
+    rule: Rule, places: NDArray[np.intp], catalog: Catalog, facts: Facts, timezone: str
+) -> Iterator[tuple[int, Bools]]:
+    """Kinds of refusal with where they apply, each broadcast to (n_users, n_places)."""
+    if not rule.enabled:
+        yield OFF, np.ones((1, len(places)), dtype=bool)
+        return
+    if rule.when != _ALWAYS:
+        yield WHEN, ~_is_time(rule, facts, timezone)[:, None]
+    if rule.who is not None:
+        yield WHO, ~holds(rule.who, facts.columns, len(facts.now_us))[:, None]
+    limits = rule.limits
+    if limits.showings is not None:
+        shown = facts.showings[limits.showings.days][:, places]
+        counts = shown.sum(axis=1, keepdims=True) if limits.showings.together else shown
+        yield SHOWINGS, counts >= limits.showings.most
+    for after, days in limits.cooldown_days.items():
+        yield COOLDOWN, facts.days_since[after][:, places] < days  # NaN: never
+    if facts.shown_today is None:
+        return
+    today = facts.shown_today[:, places]
+    if limits.capacity_per_day is not None:
+        yield CAPACITY, today >= limits.capacity_per_day
+    if limits.provider_capacity_per_day is not None:
+        provider = np.array([catalog.services[place].provider for place in places])
+        of_provider = today @ (provider[:, None] == provider[None, :]).astype(np.int64)
+        yield PROVIDER_CAPACITY, of_provider >= limits.provider_capacity_per_day
+
+
+def _not_in_turn(rule: Rule, places: NDArray[np.intp], catalog: Catalog, deliverable: Bools) -> Bools:
+    """All but the services of the first provider that can deliver; all but the last one's where none can."""
+    provider = np.array([catalog.services[place].provider for place in places])
+    refused = np.ones((len(deliverable), len(places)), dtype=bool)
+    is_open = np.ones(len(deliverable), dtype=bool)
+    for name in rule.providers:
+        own = provider == name
+        can = deliverable[:, places[own]].any(axis=1) & is_open
+        refused[:, own] &= ~can[:, None]
+        is_open &= ~can
+    return refused
+
+
+_ALWAYS = Rule("", 0, ()).when
+
+
+def _is_time(rule: Rule, facts: Facts, timezone: str) -> Bools:
+    when, is_time = rule.when, np.ones(len(facts.now_us), dtype=bool)
+    if when.from_us is not None:
+        is_time &= facts.now_us >= when.from_us
+    if when.until_us is not None:
+        is_time &= facts.now_us < when.until_us
+    if when.hours or when.weekdays:
+        local = local_us(facts.now_us, timezone)
+        is_time &= _in_hours(rule, minute_of_day(local)) & _on_weekday(rule, weekday(local))
+    if when.scenarios:
+        is_time &= np.array([one in ("", *when.scenarios) for one in facts.scenarios], dtype=bool)
+    if when.channels:
+        is_time &= np.array([one in when.channels for one in facts.channels], dtype=bool)
+    return is_time
+
+
+def _in_hours(rule: Rule, minute: NDArray[np.int64]) -> Bools:
+    is_in = np.full(minute.shape, not rule.when.hours)
+    for start, end in rule.when.hours:
+        if start < end:
+            is_in |= (minute >= start) & (minute < end)
+        else:  # over midnight
+            is_in |= (minute >= start) | (minute < end)
+    return is_in
+
+
+def _on_weekday(rule: Rule, day: NDArray[np.int64]) -> Bools:
+    return np.isin(day, rule.when.weekdays) | (not rule.when.weekdays)
+
+
+def _when_not(rule: Rule, facts: Facts, timezone: str, user: int) -> str:
+    when, now = rule.when, int(facts.now_us[user])
+    local = local_us(np.array([now]), timezone)
+    minute = int(minute_of_day(local)[0])
+    if when.from_us is not None and now < when.from_us:
+        return f"it begins at {_moment(when.from_us, timezone)}"
+    if when.until_us is not None and now >= when.until_us:
+        return f"it ended at {_moment(when.until_us, timezone)}"
+    if not _on_weekday(rule, weekday(local))[0]:
+        days = ", ".join(WEEKDAYS[day] for day in when.weekdays)
+        return f"it is {WEEKDAYS[int(weekday(local)[0])]}, needs {days}"
+    if not _in_hours(rule, minute_of_day(local))[0]:
+        hours = ", ".join(f"{_clock(start)}-{_clock(end)}" for start, end in when.hours)
+        return f"it is {_clock(minute)} in {timezone}, needs {hours}"
+    scenario, channel = facts.scenarios[user], facts.channels[user]
+    if when.scenarios and scenario not in ("", *when.scenarios):
+        return f"the scenario is {scenario}, needs {' or '.join(when.scenarios)}"
+    return f"the channel is {channel or 'not told'}, needs {' or '.join(when.channels)}"
+
+
+def _moment(at_us: int, timezone: str) -> str:
+    local = local_us(np.array([at_us]), timezone)[0]
+    return f"{np.datetime64(int(local), 'us').astype('datetime64[m]')} {timezone}".replace("T", " ")
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _places(services: tuple[str, ...], catalog: Catalog) -> tuple[int, ...]:
+    """Positions of the services that are there."""
+    return tuple(catalog.position_of[one] for one in services if one in catalog.position_of)
