@@ -107,6 +107,11 @@ class Layout(Encoding):
         return tuple(name for feature in FEATURES for name in self._names(feature))
 
     @cached_property
+    def position_of_column(self) -> dict[str, int]:
+        """The position of each column; of two of one name the first."""
+        return {name: position for position, name in reversed(list(enumerate(self.columns)))}
+
+    @cached_property
     def categorical(self) -> tuple[int, ...]:
         """Positions of the columns that hold codes of categories."""
         names = {f"attribute/{part.name}" for part in self.attributes if part.levels is not None}

@@ -50,6 +50,11 @@ def read_rules(file: Path) -> RulesText:
         return parse_yaml(opened.read(MAX_BYTES + 1))
 
 
+def rules_hash(content: bytes) -> str:
+    """What decisions name the rules of a file by: a hash of its bytes."""
+    return hashlib.sha256(b"rules\0" + content).hexdigest()[:16]
+
+
 def parse_yaml(content: bytes) -> RulesText:
     """YAML's mappings, lists and plain values. A text stays a text unless it is a number, true, false or null.
 
@@ -58,11 +63,15 @@ def parse_yaml(content: bytes) -> RulesText:
     >>> parse_yaml(b"rules:\\n- name: no\\n").content.value["rules"].value[0].value["name"]
     Lined(value='no', line=2)
     """
-    digest = hashlib.sha256(content).hexdigest()[:16]
+    digest = rules_hash(content)
     nothing = Lined(None, 1)
     try:
         if len(content) > MAX_BYTES:
-            raise _Fault(1, f"the file must have at most {MAX_BYTES:,} bytes: make it several groups or fewer rules.")
+            raise _Fault(
+                1, f"the file must have at most {MAX_BYTES:,} bytes: make it several groups or fewer rules."
+            )
+        if not content.strip():
+            raise _Fault(1, "the file is empty: write `rules: []` where there are to be none.")
         _check_events(content)
         node = yaml.compose(content, Loader=yaml.SafeLoader)
         found = nothing if node is None else _lined(node)
@@ -71,10 +80,14 @@ def parse_yaml(content: bytes) -> RulesText:
         return RulesText(nothing, digest, (Finding(fault.line, "fault", str(fault)),))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        said = f"this is not whole YAML ({error.problem}). Look at the spaces, colons and quotes here and above."
+        said = (
+            f"this is not whole YAML ({error.problem}). Look at the spaces, colons and quotes here and above."
+        )
         return RulesText(nothing, digest, (Finding(line, "fault", said),))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = f"the file must be text in UTF-8 ({' '.join(str(error).split())[:120]}). Save it as plain text."
+        said = (
+            f"the file must be text in UTF-8 ({' '.join(str(error).split())[:120]}). Save it as plain text."
+        )
         return RulesText(nothing, digest, (Finding(1, "fault", said),))
 
 
@@ -94,7 +107,9 @@ def _check_events(content: bytes) -> None:
         if n_documents > 1:
             raise _Fault(line, "the file must hold one document: remove the line ---.")
         if depth > _MAX_DEPTH or n_parts > _MAX_PARTS:
-            raise _Fault(line, f"at most {_MAX_DEPTH} levels and {_MAX_PARTS:,} values are read: make it simpler.")
+            raise _Fault(
+                line, f"at most {_MAX_DEPTH} levels and {_MAX_PARTS:,} values are read: make it simpler."
+            )
 
 
 def _lined(node: Any, line: int | None = None) -> Lined:
@@ -109,7 +124,9 @@ def _lined(node: Any, line: int | None = None) -> Lined:
         if not isinstance(key, yaml.ScalarNode):
             raise _Fault(key_line, "a key must be one word: look at the brackets here.")
         if key.value in found:
-            raise _Fault(key_line, f"`{key.value}` stands twice, first in line {found[key.value].line}: keep one.")
+            raise _Fault(
+                key_line, f"`{key.value}` stands twice, first in line {found[key.value].line}: keep one."
+            )
         found[key.value] = _lined(value, key_line)
     return Lined(found, line)
 

@@ -25,7 +25,14 @@ _COMPARE: Mapping[str, Any] = {
     ">=": np.greater_equal,
 }
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_NEEDS = {"==": "", "!=": "other than ", "<": "less than ", "<=": "at most ", ">": "more than ", ">=": "at least "}
+_NEEDS = {
+    "==": "",
+    "!=": "other than ",
+    "<": "less than ",
+    "<=": "at most ",
+    ">": "more than ",
+    ">=": "at least ",
+}
 _ARITHMETIC: Mapping[str, Any] = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
 
 
@@ -165,6 +172,8 @@ def truth(condition: Condition, values: Values, n_users: int) -> Truth:
             return (~missing if negated else missing), np.zeros(n_users, dtype=bool)
         case Always(always):
             return np.full(n_users, always), np.zeros(n_users, dtype=bool)
+        case All(()):
+            return truth(Always(True), values, n_users)
         case All(parts):
             return _all([truth(part, values, n_users) for part in parts])
         case Either(parts):
@@ -227,7 +236,9 @@ def _why_not(condition: Condition, row: Values) -> str:
         return f"{shown(condition.column)} is {level}, needs {_names(condition)}"
     value = np.ravel(_number(condition.left, row))[0]
     is_text = "not known" if np.isnan(value) else f"{value:.7g}"
-    return f"{in_words(condition.left)} is {is_text}, needs {_NEEDS[condition.sign]}{in_words(condition.right)}"
+    return (
+        f"{in_words(condition.left)} is {is_text}, needs {_NEEDS[condition.sign]}{in_words(condition.right)}"
+    )
 
 
 def _names(condition: Among) -> str:

@@ -101,8 +101,8 @@ def eligible(
         _TIER: availability.tier_excluded(catalog, tiers),
         _SCENARIO: availability.other_scenario(catalog, where),
     }
-    if facts is not None and facts.shown_today is not None:
-        refused[_CAPACITY] = availability.used_up(catalog, facts.shown_today)
+    if facts is not None and facts.past.shown_today is not None:
+        refused[_CAPACITY] = availability.used_up(catalog, facts.past.shown_today)
     ruled = None
     if rules is not None and rules.rules:
         if facts is None:

@@ -148,7 +148,7 @@ class _Reader:
     def _truth(self, node: Any) -> Condition:
         name = self._column(node)
         if self.columns[name].levels is not None:
-            raise ConditionError(f"`{shown(name)}` is a text: compare it, as in {shown(name)} == \"...\".")
+            raise ConditionError(f'`{shown(name)}` is a text: compare it, as in {shown(name)} == "...".')
         return Compare(Column(name), "!=", 0.0)
 
     def _compare(self, node: Any) -> Condition:
@@ -190,7 +190,9 @@ class _Reader:
     def _levels(self, name: str, text: object) -> tuple[str, ...]:
         levels = self.columns[name].levels
         if levels is None:
-            raise ConditionError(f"`{shown(name)}` is a number, compared with the text {text!r}: leave the quotes away.")
+            raise ConditionError(
+                f"`{shown(name)}` is a number, compared with the text {text!r}: leave the quotes away."
+            )
         if not isinstance(text, str):
             raise ConditionError(f"`{shown(name)}` is a text, compared with a number: put it in quotes.")
         return levels

@@ -1,6 +1,6 @@
 """The rules asked for many users at once: what each refuses, why, and what lists must keep to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,16 +20,35 @@ _AFTER = {SHOWN: "was shown", USED: "was used", DECLINED: "was declined"}
 
 
 @dataclass(frozen=True)
+class Past:
+    """What was shown and used before a moment, of n users, by service in the catalogue's order."""
+
+    showings: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)  # days: (n_users, n_services)
+    days_since: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # NaN: never
+    shown_today: NDArray[np.int64] | None = None  # (n_users or 1, n_services) to all users; None: not known
+
+    @classmethod
+    def stack(cls, parts: Sequence["Past"]) -> "Past":
+        """The past of several users, one after the other; all must know the same."""
+        first = parts[0]
+        return cls(
+            {days: np.concatenate([part.showings[days] for part in parts]) for days in first.showings},
+            {kind: np.concatenate([part.days_since[kind] for part in parts]) for kind in first.days_since},
+            None
+            if first.shown_today is None
+            else np.concatenate([part.shown_today for part in parts if part.shown_today is not None]),
+        )
+
+
+@dataclass(frozen=True)
 class Facts:
-    """What rules ask of each of n users at a moment; arrays by service are in the catalogue's order."""
+    """What rules ask of each of n users at a moment."""
 
     now_us: NDArray[np.int64]  # (n_users,) microseconds since 1970
     scenarios: tuple[str, ...]  # of each user; "": any
     channels: tuple[str, ...]  # of each user; "": not told
     columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (n_users,); NaN: unknown
-    showings: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)  # days: (n_users, n_services)
-    days_since: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (n_users, n_services)
-    shown_today: NDArray[np.int64] | None = None  # (n_users or 1, n_services) to all users; None: not known
+    past: Past = field(default_factory=Past)
 
 
 @dataclass(frozen=True)
@@ -85,16 +104,16 @@ class RuleVerdicts:
         if kind == SHOWINGS:
             assert limits.showings is not None
             n, which = limits.showings, "these services were" if limits.showings.together else "it was"
-            shown = self.facts.showings[n.days][user]
+            shown = self.facts.past.showings[n.days][user]
             places = list(_places(rule.services, self.catalog))
             count = shown[places].sum() if n.together else shown[position]
             return f"{which} shown {count} times in {n.days} days, at most {n.most} are allowed"
         if kind == COOLDOWN:
             return next(
-                f"it {_AFTER[after]} {self.facts.days_since[after][user, position]:.1f} days ago, "
+                f"it {_AFTER[after]} {self.facts.past.days_since[after][user, position]:.1f} days ago, "
                 f"needs {days:g} days"
                 for after, days in limits.cooldown_days.items()
-                if self.facts.days_since[after][user, position] < days
+                if self.facts.past.days_since[after][user, position] < days
             )
         if kind == CAPACITY:
             return f"its capacity of {limits.capacity_per_day} a day is used up"
@@ -155,14 +174,14 @@ def _refusals(
         yield WHO, ~holds(rule.who, facts.columns, len(facts.now_us))[:, None]
     limits = rule.limits
     if limits.showings is not None:
-        shown = facts.showings[limits.showings.days][:, places]
+        shown = facts.past.showings[limits.showings.days][:, places]
         counts = shown.sum(axis=1, keepdims=True) if limits.showings.together else shown
         yield SHOWINGS, counts >= limits.showings.most
     for after, days in limits.cooldown_days.items():
-        yield COOLDOWN, facts.days_since[after][:, places] < days  # NaN: never
-    if facts.shown_today is None:
+        yield COOLDOWN, facts.past.days_since[after][:, places] < days  # NaN: never
+    if facts.past.shown_today is None:
         return
-    today = facts.shown_today[:, places]
+    today = facts.past.shown_today[:, places]
     if limits.capacity_per_day is not None:
         yield CAPACITY, today >= limits.capacity_per_day
     if limits.provider_capacity_per_day is not None:

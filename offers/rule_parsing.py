@@ -82,7 +82,9 @@ class _Reading:
     def texts(self, lined: Lined, what: str) -> list[Lined]:
         """One text, or a list of them."""
         parts = lined.value if isinstance(lined.value, list) else [lined]
-        good = [part for part in parts if isinstance(part.value, (str, int)) and not isinstance(part.value, bool)]
+        good = [
+            part for part in parts if isinstance(part.value, (str, int)) and not isinstance(part.value, bool)
+        ]
         if len(good) < len(parts) or not parts:
             self.fault(lined.line, f"{what} must be a name or a list of names, got {_told(lined)}.")
         return [Lined(str(part.value), part.line) for part in good]
@@ -148,7 +150,9 @@ def parse_rules(
     reading = _Reading(vocabulary, is_lenient)
     top = reading.mapping(content, "rules.yaml", _TOP)
     reading.zone = _timezone(reading, top)
-    declared = [part.value for part in reading.texts(top["channels"], "channels")] if "channels" in top else []
+    declared = (
+        [part.value for part in reading.texts(top["channels"], "channels")] if "channels" in top else []
+    )
     reading.channels = tuple(dict.fromkeys([*vocabulary.channels, *map(str, declared)]))
     _groups(reading, top)
     rules = tuple(_rules(reading, top.get("rules", Lined([], 1))))
@@ -193,9 +197,13 @@ def _rule(reading: _Reading, lined: Lined) -> Rule:
     if name is None or not isinstance(name.value, str) or not name.value:
         reading.fault(lined.line, "a rule needs a name, which refusals are told by: add `name: ...`.")
     if "services" not in parts:
-        reading.fault(lined.line, "a rule needs `services`: `all`, ids, or a category, scenario, provider or track.")
+        reading.fault(
+            lined.line, "a rule needs `services`: `all`, ids, or a category, scenario, provider or track."
+        )
     if set(parts) <= {"name", "services"}:
-        reading.fault(lined.line, "a rule must say something of its services: who, when, limits, must_show ...")
+        reading.fault(
+            lined.line, "a rule must say something of its services: who, when, limits, must_show ..."
+        )
     services = _selected(reading, parts["services"], "services") if "services" in parts else ()
     truths = {key: reading.truth(parts[key], key) for key in ("switchable", "enabled") if key in parts}
     if "enabled" in parts and not truths.get("switchable"):
@@ -261,7 +269,9 @@ def _ids(reading: _Reading, lined: Lined, what: str) -> tuple[str, ...]:
     names = reading.texts(lined, what)
     for name in names:
         if name.value not in known:
-            reading.absent(name.line, f"there is no service `{name.value}`; {nearest(str(name.value), known)}")
+            reading.absent(
+                name.line, f"there is no service `{name.value}`; {nearest(str(name.value), known)}"
+            )
     return tuple(dict.fromkeys(str(name.value) for name in names if name.value in known))
 
 
@@ -271,13 +281,17 @@ def _providers(reading: _Reading, lined: Lined, services: Sequence[str]) -> tupl
     names = reading.texts(lined, "providers")
     for name in names:
         if name.value not in known:
-            text = f"none of the services is of the provider `{name.value}`; {nearest(str(name.value), known)}"
+            text = (
+                f"none of the services is of the provider `{name.value}`; {nearest(str(name.value), known)}"
+            )
             reading.absent(name.line, text)
     if len(names) < 2:
         reading.fault(lined.line, "providers must name two or more, in the order in which they take turns.")
     beside = sorted(str(provider) for provider in known if provider not in [name.value for name in names])
     if beside:
-        reading.fault(lined.line, f"providers must name all of the services' own; {', '.join(beside)} is missing.")
+        reading.fault(
+            lined.line, f"providers must name all of the services' own; {', '.join(beside)} is missing."
+        )
     return tuple(str(name.value) for name in names if name.value in known)
 
 
@@ -342,7 +356,9 @@ def _among(reading: _Reading, lined: Lined | None, what: str, known: tuple[str, 
     for name in names:
         if known and name.value not in known:
             more = " A new one goes into `channels:` at the top." if what == "channel" else ""
-            reading.fault(name.line, f"there is no {what} `{name.value}`; {nearest(str(name.value), known)}{more}")
+            reading.fault(
+                name.line, f"there is no {what} `{name.value}`; {nearest(str(name.value), known)}{more}"
+            )
     return tuple(str(name.value) for name in names)
 
 

@@ -7,18 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from features.rule_facts import vocabulary_of
 from features.tables import Tables
+from offers.rules import RuleSet
 from offers.settings import Settings
 from serving import answers, decision_log, intake, kept
 from serving.database import Database, events, exposures, feedback
 from serving.deletion import DeletedUsers, Receipt
-from serving.kept import Names, settings_of
+from serving.kept import RULES, Kept, Names, settings_of
+from serving.live_rules import LiveRules, RulesInForce
 from serving.recommender import Asked, Decision, recommend
 from serving.records import Record, is_replayable, keep_basis, record_of
 from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
@@ -43,6 +47,13 @@ class Application:
     ----------
     now_us : callable
         The clock: microseconds since 1970.
+    rule_files : sequence of paths
+        Where the benefit rules may stand; the first that is there is read.
+
+    Raises
+    ------
+    ValueError
+        Where the rules have faults.
     """
 
     def __init__(
@@ -52,6 +63,7 @@ class Application:
         database: Database,
         settings: Settings,
         now_us: Callable[[], int],
+        rule_files: Sequence[Path] = (),
     ) -> None:
         self.bundle, self.database, self.settings = bundle, database, settings
         self._now_us = now_us
@@ -59,6 +71,10 @@ class Application:
         self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
         self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
         self._basis = database.run_now(partial(keep_basis, bundle=bundle, settings=settings))
+        channels = tables.exposures["channel"].unique().tolist()
+        vocabulary = vocabulary_of(bundle.layout, bundle.tiers.names, bundle.catalog, settings, channels)
+        self.rules = LiveRules(rule_files, vocabulary, settings.decision.max_services, now_us)
+        self._keep_rules(self.rules.in_force)
         self._intake = intake.Intake(self.state, bundle.catalog, database, self._deleted, now_us)
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
@@ -104,7 +120,26 @@ class Application:
 
     async def services(self) -> dict[str, Any]:
         """The catalogue that decisions are made from."""
-        return answers.services_answer(self.bundle)
+        in_force = self.rules.in_force.rules
+        return {
+            **answers.services_answer(self.bundle),
+            "rules": {
+                "hash": in_force.digest,
+                "names": [rule.name for rule in in_force.rules],
+                "faults": list(self.rules.faults),
+            },
+        }
+
+    def poll_rules(self) -> None:
+        """Let the rules of a changed file be in force; called now and then by a thread of its own."""
+        found = self.rules.poll()
+        if found is not None:
+            self._keep_rules(found)  # before a decision can name them
+            self.rules.take(found)
+
+    def _keep_rules(self, found: RulesInForce) -> None:
+        if found.rules.digest:
+            self.database.run_now(Kept.of(RULES, found.content).write)
 
     async def delete_user(self, user_id: str) -> dict[str, Any]:
         """Remove a user; what comes in about them later is refused."""
@@ -136,10 +171,32 @@ class Application:
         return [_answer_or_error(one) for one in answered]
 
     def _decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
-        asked = [self._asked(request, now_us) for request in requests]
-        return recommend(self.bundle, self.settings, asked, now_us)
+        """Decisions on the rules of this moment; one after the other where a capacity is nearly used up."""
+        rules = self.rules.in_force.rules
+        if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
+            return [decision for one in requests for decision in self._decide([one], now_us)]
+        asked = [self._asked(request, rules, now_us) for request in requests]
+        decisions = recommend(self.bundle, self.settings, asked, now_us, rules)
+        for decision in decisions:
+            self._count_showings(decision)
+        return decisions
 
-    def _asked(self, request: RecommendRequest, now_us: int) -> Asked:
+    def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:
+        shown = self.state.shown_today(rules.timezone, now_us)
+        left = self.bundle.catalog.capacity_per_day - shown
+        if (left < n_requests).any():
+            return True
+        by_rules = [
+            rule.limits.provider_capacity_per_day or rule.limits.capacity_per_day for rule in rules.rules
+        ]
+        return any(capacity is not None for capacity in by_rules)
+
+    def _count_showings(self, decision: Decision, times: int = 1) -> None:
+        for one in decision.offered:
+            service_id = self.bundle.catalog.ids[one.position]
+            self.state.count_showing(decision.decided_at_us, service_id, times)
+
+    def _asked(self, request: RecommendRequest, rules: RuleSet, now_us: int) -> Asked:
         profile = self.state.profile(request.user_id, now_us)
         longest = self.settings.decision.max_services
         return Asked(
@@ -150,6 +207,8 @@ class Application:
             seed=secrets.randbits(53),  # every JSON reader takes so many bits
             max_services=longest if request.n is None else min(request.n, longest),
             scenario=request.scenario,
+            channel=request.channel,
+            past=self.state.past(profile, rules.needs, now_us),
             explain=request.explain,
         )
 
@@ -161,7 +220,7 @@ class Application:
         decision_id = uuid4().hex
         is_deleted = request.user_id in self._deleted
         user_id = "" if is_deleted else request.user_id
-        record = record_of(decision_id, user_id, decision, self._basis, request.channel)
+        record = record_of(decision_id, user_id, decision, self._basis)
         rows = [] if is_deleted else answers.exposure_rows(record, self._basis.names)
         keep = partial(
             decision_log.keep,
@@ -173,8 +232,10 @@ class Application:
         try:
             earlier = await self.database.run(keep)
         except decision_log.RequestConflict as conflict:
+            self._count_showings(decision, times=-1)
             raise Refused(409, str(conflict)) from conflict
         if earlier is not None:
+            self._count_showings(decision, times=-1)
             return await self.database.run(partial(_answer, record=earlier, user_id=request.user_id))
         if request.user_id not in self._deleted:
             for row in rows:

@@ -17,6 +17,7 @@ class ServeConfig:
     state: Path  # SQLite's file
     settings: Settings
     host: str = "127.0.0.1"  # where the service listens: beyond loopback it wants API keys
+    rules: tuple[Path, ...] = ()  # where the benefit rules may stand
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables that say the same."""
@@ -26,6 +27,7 @@ class ServeConfig:
             "PERKWISE_STATE": str(self.state.resolve()),
             "PERKWISE_SETTINGS": json.dumps(asdict(self.settings)),
             "PERKWISE_HOST": self.host,
+            "PERKWISE_RULES": json.dumps([str(file.resolve()) for file in self.rules]),
         }
 
     @classmethod
@@ -51,4 +53,5 @@ class ServeConfig:
         except json.JSONDecodeError as error:
             raise ValueError(f"PERKWISE_SETTINGS must be JSON, got: {error}.") from error
         data, bundle, state = (Path(environment[name]) for name in names)
-        return cls(data, bundle, state, parse_settings(settings), environment.get("PERKWISE_HOST", ""))
+        rules = tuple(map(Path, json.loads(environment.get("PERKWISE_RULES") or "[]")))
+        return cls(data, bundle, state, parse_settings(settings), environment.get("PERKWISE_HOST", ""), rules)

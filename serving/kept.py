@@ -11,7 +11,7 @@ from offers.settings import Settings, parse_settings
 from serving.database import kept
 from training.bundle import Bundle
 
-SETTINGS, NAMES = "settings", "names"
+SETTINGS, NAMES, RULES = "settings", "names", "rules"
 
 _HASH_LENGTH = 16  # hexadecimal digits, as in a bundle's name
 

@@ -31,6 +31,7 @@ def serve(
     settings: Settings,
     host: str = "127.0.0.1",
     port: int | None = None,
+    rules: tuple[Path, ...] = (),
 ) -> None:
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
@@ -46,6 +47,8 @@ def serve(
         SQLite's file of what comes in and what was decided; made where it is not there. The API keys
         stand beside it.
     settings : Settings
+    rules : tuple of Path
+        Where the benefit rules may stand; the first file that is there is read, and again when it changes.
     host, port
         Where to listen; ``settings.serving.port`` where no port is given.
 
@@ -58,7 +61,7 @@ def serve(
     port = settings.serving.port if port is None else port
     start_logging(settings.serving.log_format, settings.serving.log_level)
     _check_free(host, port)
-    os.environ.update(ServeConfig(data, bundle, state, settings, host).to_environment())
+    os.environ.update(ServeConfig(data, bundle, state, settings, host, rules).to_environment())
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     app = _Watched(Perkwise.to_asgi())  # type: ignore[attr-defined]
     server = _Server(http_config(app, host, port), settings.serving.drain_seconds)

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from features.rule_facts import facts_of
 from offers.decision import Decisions, Seed, make_decisions
-from offers.eligibility import eligible
+from offers.eligibility import Eligibility, eligible
 from offers.exploration import HOLDOUT, in_holdout
+from offers.rule_evaluation import Past
+from offers.rules import RuleSet
 from offers.settings import DecisionSettings, ExplorationSettings, Settings
 from offers.types import Estimates, Prices, Refusal
 from serving.explanation import Explanation, explain
@@ -27,7 +30,9 @@ class Asked:
     seed: Seed  # of the draw
     max_services: int
     scenario: str = ""  # "": any
+    channel: str = ""  # "": not told
     explain: bool = False
+    past: Past | None = None  # of this user, with what the rules need; None: no rules and no capacity
     is_held_out: bool | None = None  # None: as the user's id says
     choice_load: float | None = None  # of this user; None: the setting
     money: float = 0.0  # what a unit of money spent must earn more, because a budget binds
@@ -60,6 +65,7 @@ class Decision:
     slate_propensity: float
     n_reason: str
     refusals: tuple[Refusal, ...]
+    rules: str  # the hash of the rules that were asked; "": none
     policy_list: tuple[int, ...]  # catalogue positions, without exploration
     worth_by_length: tuple[float, ...]
     candidates: NDArray[np.bool_]  # (n_services,) eligible, with a sound estimate
@@ -67,16 +73,21 @@ class Decision:
 
 
 def recommend(
-    bundle: Bundle, settings: Settings, asked: Sequence[Asked], now_us: ArrayLike
+    bundle: Bundle,
+    settings: Settings,
+    asked: Sequence[Asked],
+    now_us: ArrayLike,
+    rules: RuleSet | None = None,
 ) -> list[Decision]:
     """A decision for each user asked for; each depends on its own request alone.
 
-    ``now_us`` is the moment of all decisions, or of each, microseconds since 1970.
+    ``now_us`` is the moment of all decisions, or of each, microseconds since 1970. Where there are rules,
+    each request must have its user's past.
     """
     if not asked:
         return []
     estimates = bundle.estimates(np.stack([one.profile for one in asked]))
-    allowed = eligible(bundle.catalog, [one.tier for one in asked], now_us, [one.scenario for one in asked])
+    allowed = _allowed(bundle, asked, now_us, rules or RuleSet())
     held_out = np.array([_is_held_out(one, settings.exploration) for one in asked])
     made = make_decisions(
         estimates,
@@ -87,10 +98,12 @@ def recommend(
         max_services=np.array([one.max_services for one in asked]),
         choice_load=_loads(asked, settings.decision),
         prices=_prices(asked, len(bundle.catalog)),
+        list_rules=allowed.list_rules,
     )
+    digest = rules.digest if rules else ""
     moments = np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(asked)).tolist()
     return [
-        _decision(bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user)
+        _decision(bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user, digest)
         for user, (one, moment) in enumerate(zip(asked, moments))
     ]
 
@@ -110,6 +123,25 @@ def _prices(asked: Sequence[Asked], n_services: int) -> Prices:
     )
 
 
+def _allowed(bundle: Bundle, asked: Sequence[Asked], now_us: ArrayLike, rules: RuleSet) -> Eligibility:
+    tiers, scenarios = [one.tier for one in asked], [one.scenario for one in asked]
+    pasts = [one.past for one in asked if one.past is not None]
+    if len(pasts) < len(asked):
+        return eligible(bundle.catalog, tiers, now_us, scenarios, rules)
+    facts = facts_of(
+        rules.needs,
+        bundle.layout,
+        bundle.tiers.names,
+        np.stack([one.profile for one in asked]),
+        tiers,
+        now_us,
+        Past.stack(pasts),
+        scenarios,
+        [one.channel for one in asked],
+    )
+    return eligible(bundle.catalog, tiers, now_us, scenarios, rules, facts)
+
+
 def _is_held_out(asked: Asked, settings: ExplorationSettings) -> bool:
     return in_holdout(asked.user_id, settings) if asked.is_held_out is None else asked.is_held_out
 
@@ -122,6 +154,7 @@ def _decision(
     estimates: Estimates,
     made: Decisions,
     user: int,
+    rules: str,
 ) -> Decision:
     shown = made.shown(user)
     propensities = made.propensities[user, : len(shown)].tolist()
@@ -134,6 +167,7 @@ def _decision(
         slate_propensity=float(made.slate_propensity[user]),
         n_reason=made.n_reason(user),
         refusals=made.refusals(user),
+        rules=rules,
         policy_list=made.policy_list(user),
         worth_by_length=made.worth_by_length(user),
         candidates=made.candidates[user],

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from offers.catalog import Catalog
+from offers.rule_evaluation import Past
 from offers.settings import Settings
 from serving.kept import Names, kept_settings
 from serving.recommender import Asked, Decision, Offered
@@ -57,7 +58,7 @@ def keep_basis(connection: sa.Connection, bundle: Bundle, settings: Settings) ->
     return Basis(bundle, settings, names.hash, kept.hash)
 
 
-def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, channel: str) -> Record:
+def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis) -> Record:
     """All that the log keeps of a decision; ``user_id`` is "" where the log must not learn it."""
     asked, estimates = decision.asked, decision.estimates
     return {
@@ -68,7 +69,8 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, 
         "bundle": basis.bundle.hash,
         "names": basis.names_hash,
         "settings": basis.settings_hash,
-        "channel": channel,
+        "rules": decision.rules,  # "": none
+        "channel": asked.channel,
         "scenario": asked.scenario,
         "tier": asked.tier,
         "as_of_us": asked.as_of_us,
@@ -76,6 +78,7 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis, 
         "explain": asked.explain,
         "seed": list(asked.seed) if isinstance(asked.seed, tuple) else asked.seed,
         "profile": _packed("profile", asked.profile),
+        "past": None if asked.past is None else _past_text(asked.past),
         "held_out": decision.is_held_out,
         "choice_load": asked.choice_load,
         "money": asked.money,
@@ -121,6 +124,8 @@ def asked_of(record: Record) -> Asked:
         seed=tuple(seed) if isinstance(seed, list) else seed,
         max_services=record["max_services"],
         scenario=record["scenario"],
+        channel=record["channel"],
+        past=_past_of(record.get("past")),
         explain=record["explain"],
         is_held_out=None if user_id else record["held_out"],  # without the id it cannot be asked again
         choice_load=record["choice_load"],
@@ -133,6 +138,26 @@ def asked_of(record: Record) -> Asked:
 def numbers_of(record: Record, key: str) -> NDArray[Any]:
     """The numbers of one of the packed arrays."""
     return np.frombuffer(b64decode(record[key], validate=True), dtype=PACKED[key])
+
+
+def _past_text(past: Past) -> dict[str, Any]:
+    """What rules knew of the user's past, as JSON holds it; never is null."""
+    return {
+        "showings": {str(days): counts[0].tolist() for days, counts in sorted(past.showings.items())},
+        "days_since": {kind: days[0].tolist() for kind, days in sorted(past.days_since.items())},
+        "shown_today": None if past.shown_today is None else past.shown_today[0].tolist(),
+    }
+
+
+def _past_of(text: dict[str, Any] | None) -> Past | None:
+    if text is None:
+        return None
+    today = text["shown_today"]
+    return Past(
+        {int(days): np.array([counts], np.int64) for days, counts in text["showings"].items()},
+        {kind: np.array([days], np.float64) for kind, days in text["days_since"].items()},
+        None if today is None else np.array([today], np.int64),
+    )
 
 
 def _packed(key: str, numbers: NDArray[Any]) -> str:

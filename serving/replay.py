@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from features.rule_facts import vocabulary_of
+from features.rules_file import parse_yaml
+from offers.rule_parsing import parse_rules
+from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Progress
 from serving import kept
@@ -151,13 +155,15 @@ def _try_bundle(find_bundle: FindBundle, bundle_hash: str) -> tuple[Bundle | Non
 
 
 def _replay_some(connection: sa.Connection, texts: Sequence[str], bundle: Bundle) -> list[Replayed]:
-    """Decisions of one bundle made again; those of the same settings together."""
+    """Decisions of one bundle made again; those of the same settings and rules together."""
     records = [from_text(text) for text in texts]
     found: dict[int, Replayed] = {}
-    for settings_hash in dict.fromkeys(record["settings"] for record in records):
+    bases = [(record["settings"], record.get("rules", "")) for record in records]
+    for settings_hash, rules_hash in dict.fromkeys(bases):
         settings = kept.settings_of(kept.read(connection, settings_hash))
-        rows = [number for number, record in enumerate(records) if record["settings"] == settings_hash]
-        again = _decide_again(bundle, settings, [records[number] for number in rows])
+        rules = _rules_of(connection, rules_hash, bundle, settings)
+        rows = [number for number, basis in enumerate(bases) if basis == (settings_hash, rules_hash)]
+        again = _decide_again(bundle, settings, rules, [records[number] for number in rows])
         for number, record in zip(rows, again, strict=True):
             same = to_text(record) == texts[number]
             differences = () if same else _differences(records[number], from_text(to_text(record)))
@@ -165,9 +171,19 @@ def _replay_some(connection: sa.Connection, texts: Sequence[str], bundle: Bundle
     return [found[number] for number in range(len(records))]
 
 
-def _decide_again(bundle: Bundle, settings: Settings, records: Sequence[Record]) -> list[Record]:
+def _rules_of(connection: sa.Connection, rules_hash: str, bundle: Bundle, settings: Settings) -> RuleSet:
+    if not rules_hash:
+        return RuleSet()
+    text = parse_yaml(kept.read(connection, rules_hash))
+    vocabulary = vocabulary_of(bundle.layout, bundle.tiers.names, bundle.catalog, settings)
+    return parse_rules(text.content, vocabulary, text.digest, is_lenient=True)[0]
+
+
+def _decide_again(
+    bundle: Bundle, settings: Settings, rules: RuleSet, records: Sequence[Record]
+) -> list[Record]:
     moments = np.array([record["decided_at_us"] for record in records])
-    made = recommend(bundle, settings, [asked_of(record) for record in records], moments)
+    made = recommend(bundle, settings, [asked_of(record) for record in records], moments, rules)
     names_hash = kept.Names.of(bundle).to_kept().hash
     return [
         record_of(
@@ -175,7 +191,6 @@ def _decide_again(bundle: Bundle, settings: Settings, records: Sequence[Record])
             record["user_id"],
             decision,
             Basis(bundle, settings, names_hash, record["settings"]),
-            record["channel"],
         )
         for record, decision in zip(records, made, strict=True)
     ]

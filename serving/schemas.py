@@ -226,9 +226,16 @@ class ServiceAnswer(BaseModel):
     cold: Cold
 
 
+class RulesAnswer(BaseModel):
+    hash: str = Field(description="Of the rules in force; empty where there are none.")
+    names: list[str] = Field(description="Of the rules in force.")
+    faults: list[str] = Field(description="Why the rules file as it stands now is not in force, with lines.")
+
+
 class ServicesAnswer(BaseModel):
     services: list[ServiceAnswer]
     bundle: str
+    rules: RulesAnswer
 
 
 class DeletedAnswer(BaseModel):

@@ -1,20 +1,24 @@
 """The lists of all users at one moment, decided as the service decides, as rows of the table exposures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.history import History
 from features.pipeline import compute
+from features.rule_facts import facts_of, past_of, shown_today
 from features.tables import Tables
 from features.tiers import TIER_COLUMN
 from offers import exploration
 from offers.budget import solve_price
 from offers.decision import Decisions, make_decisions
-from offers.eligibility import eligible
+from offers.eligibility import Eligibility, eligible
 from offers.policy import decide, expected_costs
 from offers.ranking import is_known
+from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Estimates, Progress, Slates
 from training.bundle import Bundle
@@ -36,6 +40,7 @@ def score(
     now_us: int,
     seed: int,
     budget: float | None = None,
+    rules: RuleSet | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """One list for every user, with the propensities by which it was drawn.
@@ -48,6 +53,8 @@ def score(
         The same seed draws the same exploration.
     budget : float, optional
         Money that the lists may be expected to cost together; the price of money is raised until they do.
+    rules : RuleSet, optional
+        The benefit rules. No channel is told, so what a rule keeps for a channel is shown to nobody.
 
     Returns
     -------
@@ -61,14 +68,20 @@ def score(
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
     estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
     tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
-    allowed = eligible(bundle.catalog, tiers.tolist(), now_us)
+    allowed = allow_all(history, bundle, profiles, tiers.tolist(), now_us, rules or RuleSet())
     candidates = allowed.mask & is_known(estimates)
     held_out = np.array(
         [exploration.in_holdout(user_id, settings.exploration) for user_id in history.user_ids], dtype=bool
     )
 
     def slates_at(price: float) -> Slates:
-        return decide(estimates, candidates, bundle.catalog, _dearer(settings, price).decision)
+        return decide(
+            estimates,
+            candidates,
+            bundle.catalog,
+            _dearer(settings, price).decision,
+            list_rules=allowed.list_rules,
+        )
 
     def cost_at(price: float) -> float:
         costs = expected_costs(slates_at(price), estimates, bundle.catalog, settings.decision)
@@ -76,12 +89,31 @@ def score(
 
     price = 0.0 if budget is None else solve_price(cost_at, budget)
     priced = _dearer(settings, price)
-    made = make_decisions(estimates, allowed, priced, held_out, [(seed, user) for user in range(n_users)])
+    seeds = [(seed, user) for user in range(n_users)]
+    made = make_decisions(estimates, allowed, priced, held_out, seeds, list_rules=allowed.list_rules)
     return Scores(
         rows=_rows(_shown(made), history.user_ids, estimates, bundle, priced, now_us),
         money_price=priced.decision.money_price,
         expected_cost=cost_at(price),
     )
+
+
+def allow_all(
+    history: History,
+    bundle: Bundle,
+    profiles: NDArray[np.float32],
+    tiers: Sequence[str],
+    now_us: int,
+    rules: RuleSet,
+) -> Eligibility:
+    """What all users of a history may be offered at a moment, by catalogue and rules."""
+    needs, user, uptake_days = rules.needs, np.arange(len(tiers)), bundle.windows.uptake_days
+    past = replace(
+        past_of(needs, history, user, np.full(len(tiers), now_us), uptake_days),
+        shown_today=shown_today(history, len(bundle.catalog), now_us, needs.timezone),
+    )
+    facts = facts_of(needs, bundle.layout, bundle.tiers.names, profiles, tiers, now_us, past)
+    return eligible(bundle.catalog, tiers, now_us, rules=rules, facts=facts)
 
 
 def _dearer(settings: Settings, price: float) -> Settings:

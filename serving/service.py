@@ -19,6 +19,7 @@ from serving.config import ServeConfig
 from serving.database import Database
 from serving.edge import Edge, Guard
 from serving.keys import beside as keys_beside
+from serving.live_rules import Poller
 from serving.routes import make_app
 from training.bundle import read_bundle
 
@@ -55,7 +56,8 @@ class Perkwise:
             tables = load_tables(config.data, config.settings.money)
             bundle = reading.result()
         self.database = Database(config.state)
-        application = Application(tables, bundle, self.database, config.settings, _now_us)
+        application = Application(tables, bundle, self.database, config.settings, _now_us, config.rules)
+        self.poller = Poller(application.poll_rules)
         routes.state.application = application
         routes.state.guard = guard
         logger.info("Serving.", extra={"fields": served(config, application, guard)})
@@ -63,6 +65,7 @@ class Perkwise:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Finish what was asked for."""
+        self.poller.close()
         self.database.close()
 
 

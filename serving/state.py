@@ -2,18 +2,24 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.asof import DAY_US
 from features.history import History
 from features.pipeline import Layout, compute
+from features.rule_facts import past_of
 from features.tables import Tables
 from features.tiers import TIER_COLUMN, Tiers
 from features.user_rows import UserRows
+from offers.calendar import day_start_us
+from offers.rule_evaluation import Past
+from offers.rules import Needs
 from serving.deletion import DeletedUsers
+from serving.shown_today import ShownToday
 
 
 @dataclass
@@ -37,6 +43,7 @@ class Profile:
     features: NDArray[np.float32]  # (n_columns,) in the order of the layout
     tier: str
     as_of_us: int
+    history: History  # of this user alone, number 0
 
 
 class State:
@@ -64,6 +71,7 @@ class State:
             self._history = History.of(tables, layout, uptake_days)
             self._filed = filing.result()
         self._live: dict[str, LiveRows] = {}
+        self._shown_today = _recently_shown(self._history, layout.n_services)
 
     @property
     def n_users(self) -> int:
@@ -126,7 +134,20 @@ class State:
         history = History.of_one(rows, self.layout, self.uptake_days)
         features = compute(history, self.layout, [0], [as_of_us])[0]
         spent = features[self.layout.columns.index(TIER_COLUMN)]
-        return Profile(features, str(self.tiers.of([spent])[0]), as_of_us)
+        return Profile(features, str(self.tiers.of([spent])[0]), as_of_us, history)
+
+    def past(self, profile: Profile, needs: Needs, now_us: int) -> Past:
+        """What rules need to know of what the user was shown and used, and of what all were shown today."""
+        past = past_of(needs, profile.history, [0], [profile.as_of_us], self.uptake_days)
+        return replace(past, shown_today=self.shown_today(needs.timezone, now_us)[None])
+
+    def shown_today(self, timezone: str, now_us: int) -> NDArray[np.int64]:
+        """How often each service was decided to be shown since the day began there, to all users."""
+        return self._shown_today.since(int(day_start_us(now_us, timezone)))
+
+    def count_showing(self, at_us: int, service_id: str, times: int = 1) -> None:
+        """A service was decided to be shown, to whomever; -1 times where it came to nothing."""
+        self._shown_today.add(at_us, self.layout.position_of.get(service_id, -1), times)
 
     def load(self, events: Sequence[Any], feedback: Sequence[Any], exposures: Sequence[Any]) -> None:
         """Take rows of the database in; those that the data folder holds by now are left out."""
@@ -139,6 +160,7 @@ class State:
         for row in exposures:
             if row.user_id and row.service_id and not self._filed.has_slate(row.slate_id):
                 self.add_exposure(row.user_id, row.shown_at_us, row.service_id)
+                self.count_showing(row.shown_at_us, row.service_id)
 
     def _is_filed(self, user_id: str) -> bool:
         return user_id in self._history.user_position and user_id not in self._deleted
@@ -175,6 +197,15 @@ class FiledRows:
 
     def has_feedback(self, user_id: str, at_us: int, service_id: str) -> bool:
         return _holds(self.feedback, (user_id, at_us, service_id))
+
+
+def _recently_shown(history: History, n_services: int) -> ShownToday:
+    """Counts of what the data folder's last days show."""
+    shown, at_us = ShownToday(n_services), history.offers.at_us
+    recent = np.flatnonzero(at_us >= at_us.max(initial=0) - 3 * DAY_US)
+    for at, place in zip(at_us[recent].tolist(), history.offers.columns["service"][recent].tolist()):
+        shown.add(at, place)
+    return shown
 
 
 def _hashes(keys: Iterable[Hashable]) -> NDArray[np.int64]:

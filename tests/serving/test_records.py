@@ -31,13 +31,13 @@ def asked(tables, bundle):
     """One request for each user; each tenth wants to know why."""
     state = State(tables, bundle.layout, bundle.tiers, 7, DeletedUsers(b"key", set()))
     requests = asked_for_all(tables, state, NOW)
-    return [replace(one, explain=number % 10 == 0) for number, one in enumerate(requests)]
+    return [replace(one, explain=number % 10 == 0, channel="app") for number, one in enumerate(requests)]
 
 
 def records_of(basis, asked):
     decisions = recommend(basis.bundle, SETTINGS, asked, NOW)
     return [
-        record_of(f"d{number}", decision.asked.user_id, decision, basis, "app")
+        record_of(f"d{number}", decision.asked.user_id, decision, basis)
         for number, decision in enumerate(decisions)
     ]
 
@@ -73,7 +73,7 @@ def test_the_answer_is_the_same_from_the_record_in_memory_and_on_disk(basis, ask
 def test_without_the_id_the_record_says_who_is_in_the_holdout(basis, asked):
     decisions = recommend(basis.bundle, SETTINGS, asked, NOW)
     for decision in decisions:
-        nameless = record_of("d", "", decision, basis, "")
+        nameless = record_of("d", "", decision, basis)
         assert nameless["user_id"] == ""
         (again,) = recommend(basis.bundle, SETTINGS, [asked_of(nameless)], NOW)
         assert (again.arm, again.offered) == (decision.arm, decision.offered)
@@ -81,7 +81,7 @@ def test_without_the_id_the_record_says_who_is_in_the_holdout(basis, asked):
 
 def test_a_seed_of_several_numbers_comes_back(basis, asked):
     (decision,) = recommend(basis.bundle, SETTINGS, [replace(asked[0], seed=(3, 5))], NOW)
-    assert asked_of(from_text(to_text(record_of("d", "u", decision, basis, "")))).seed == (3, 5)
+    assert asked_of(from_text(to_text(record_of("d", "u", decision, basis)))).seed == (3, 5)
 
 
 def test_prices_load_and_facts_come_back_and_decide_again(basis, asked):

@@ -1,0 +1,44 @@
+"""How often each service was shown to anybody today, counted as decisions are made."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_QUARTER_US = 15 * 60 * 1_000_000  # days begin at quarters of an hour, whatever the time zone
+_KEPT_QUARTERS = 3 * 96  # older counts are dropped
+
+Ints = NDArray[np.int64]
+
+
+class ShownToday:
+    """Counts of showings by service and quarter of an hour, of the last days."""
+
+    def __init__(self, n_services: int) -> None:
+        self._n_services = n_services
+        self._counts: dict[int, Ints] = {}
+        self._since_us: int | None = None
+        self._total = np.zeros(n_services, np.int64)
+
+    def add(self, at_us: int, place: int, times: int = 1) -> None:
+        """A service was shown; a place outside the catalogue, that of a service no longer there, is left out."""
+        if not 0 <= place < self._n_services:
+            return
+        quarter = at_us // _QUARTER_US
+        if quarter not in self._counts:
+            self._counts[quarter] = np.zeros(self._n_services, np.int64)
+            newest = max(self._counts)
+            for old in [one for one in self._counts if one < newest - _KEPT_QUARTERS]:
+                del self._counts[old]
+        if quarter in self._counts:
+            self._counts[quarter][place] += times
+        if self._since_us is not None and at_us >= self._since_us:
+            self._total[place] += times
+
+    def since(self, day_start_us: int) -> Ints:
+        """How often each service was shown from this moment on, shape (n_services,)."""
+        if day_start_us != self._since_us:
+            self._since_us = day_start_us
+            parts = [
+                count for quarter, count in self._counts.items() if quarter * _QUARTER_US >= day_start_us
+            ]
+            self._total = np.sum(parts, axis=0) if parts else np.zeros(self._n_services, np.int64)
+        return self._total.copy()
