@@ -199,6 +199,7 @@ class Application:
     def _asked(self, request: RecommendRequest, rules: RuleSet, now_us: int) -> Asked:
         profile = self.state.profile(request.user_id, now_us)
         longest = self.settings.decision.max_services
+        load = self.bundle.choice_load([profile.tier])
         return Asked(
             user_id=request.user_id,
             profile=profile.features,
@@ -210,6 +211,7 @@ class Application:
             channel=request.channel,
             past=self.state.past(profile, rules.needs, now_us),
             explain=request.explain,
+            choice_load=None if load is None else float(load[0]),
         )
 
     async def _keep(self, request: RecommendRequest, decision: Decision) -> dict[str, Any]:

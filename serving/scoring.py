@@ -70,6 +70,7 @@ def score(
     tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
     allowed = allow_all(history, bundle, profiles, tiers.tolist(), now_us, rules or RuleSet())
     candidates = allowed.mask & is_known(estimates)
+    load = bundle.choice_load(tiers.tolist())
     held_out = np.array(
         [exploration.in_holdout(user_id, settings.exploration) for user_id in history.user_ids], dtype=bool
     )
@@ -80,17 +81,20 @@ def score(
             candidates,
             bundle.catalog,
             _dearer(settings, price).decision,
+            choice_load=load,
             list_rules=allowed.list_rules,
         )
 
     def cost_at(price: float) -> float:
-        costs = expected_costs(slates_at(price), estimates, bundle.catalog, settings.decision)
+        costs = expected_costs(slates_at(price), estimates, bundle.catalog, settings.decision, load)
         return float(costs[~held_out].sum())
 
     price = 0.0 if budget is None else solve_price(cost_at, budget)
     priced = _dearer(settings, price)
     seeds = [(seed, user) for user in range(n_users)]
-    made = make_decisions(estimates, allowed, priced, held_out, seeds, list_rules=allowed.list_rules)
+    made = make_decisions(
+        estimates, allowed, priced, held_out, seeds, choice_load=load, list_rules=allowed.list_rules
+    )
     return Scores(
         rows=_rows(_shown(made), history.user_ids, estimates, bundle, priced, now_us),
         money_price=priced.decision.money_price,

@@ -74,6 +74,17 @@ class Bundle:
         """Services shown so seldom that what is said of them comes from the others, shape (n_services,)."""
         return self.uplift_margin.cold_
 
+    def choice_load(self, tiers: Sequence[str]) -> NDArray[np.float64] | None:
+        """How much harder each further service makes the choice, shape (n_users,), by the value tier.
+
+        A tier that was not trained on has the common load. None where the log held no lists to learn it
+        from: then `settings.decision.choice_load` stands.
+        """
+        learned = self.manifest["training"].get("choice_load")
+        if learned is None:
+            return None
+        return np.array([learned["tiers"].get(tier, learned["common"])["value"] for tier in tiers])
+
     def estimates(
         self, X: NDArray[np.float32], repurchase: bool = True, progress: Progress | None = None
     ) -> Estimates:

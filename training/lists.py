@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from offers.choice import attraction, choice_effort
 from training.averages import ListRows
+from training.choice_load import ListChoices, likeliest_load
 from training.exposure_log import N_FOLDS, check_labels, content_order
 
 _LEAST_UPTAKE = 0.005
@@ -175,15 +175,9 @@ def choice_load(alone: NDArray[np.float64], shown: NDArray[np.bool_], taken: NDA
     alone : ndarray of shape (n, longest)
         P(taken if offered alone) of each place.
     taken : ndarray of shape (n, longest)
-        1 where the service was used. Uses of several services of one list count one by one.
+        1 where the service was used. Uses of several services of one list count as one.
     """
-
-    def loss(load: float) -> float:
-        p = np.clip(_p_take(alone, shown, load), 1e-9, 1 - 1e-9)
-        likelihood = np.where(taken > 0, np.log(p), np.log1p(-p))
-        return -float(likelihood[shown].sum())
-
-    return float(minimize_scalar(loss, bounds=(0.0, _MOST_LOAD), method="bounded").x)
+    return min(likeliest_load(ListChoices.of(alone, shown, taken)), _MOST_LOAD)
 
 
 def _p_take(alone: NDArray[np.float64], shown: NDArray[np.bool_], load: float) -> NDArray[np.float64]:

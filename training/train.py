@@ -29,6 +29,7 @@ from training.source import Source, read_source
 from training.split import Split
 from training.sufficiency import check_apart, check_sufficient
 from training.suspicions.suspicion import Suspicion
+from training.tier_loads import tier_loads
 from training.tuning import tune
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
@@ -209,10 +210,14 @@ def _parts(
     lesson: _Lesson, models: tuple[UptakeModel, UpliftModel, UpliftModel], settings: Settings, seed: int
 ) -> BundleParts:
     uptake, uplift_repurchase, uplift_margin = models
+    tiers = _tiers(lesson.source, lesson.split, settings)
+    loads = tier_loads(
+        lesson.train, uptake, tiers, settings.decision.similarity_load, settings.training.interval_level
+    )
     every = max(1, len(lesson.single) // _GOLDEN_ROWS)
     return BundleParts(
         layout=lesson.source.layout,
-        tiers=_tiers(lesson.source, lesson.split, settings),
+        tiers=tiers,
         catalog=lesson.source.catalog,
         uptake=uptake,
         uplift_repurchase=uplift_repurchase,
@@ -229,6 +234,7 @@ def _parts(
                 "logged": int((lesson.train.service == SEVERAL).sum()),
                 "learned": int(lesson.train.is_teaching_list.sum()),
             },
+            "choice_load": loads.to_json() if loads else None,
             "baselines": _baselines(lesson.train, uplift_margin),
         },
     )

@@ -105,13 +105,13 @@ def value_lists(
         return None
     case = list_case(bundle, rows, estimates, may, settings)
     rng, level = np.random.default_rng(seed), settings.training.interval_level
-    served = decided_lists(bundle, estimates, case.may, settings)
+    served = decided_lists(bundle, rows.X, estimates, case.may, settings)
     length = (served >= 0).sum(axis=1)
     baselines = bundle.manifest["training"]["baselines"]
     chosen = policies(bundle, estimates, may, settings)["best_constant"].argmax(axis=1) - 1
     lists = {
         PERKWISE: case.policy(served),
-        "single": case.policy(decided_lists(bundle, estimates, case.may, settings, max_services=1)),
+        "single": case.policy(decided_lists(bundle, rows.X, estimates, case.may, settings, max_services=1)),
         "best_constant": case.policy(chosen[:, None]),
         "popularity": case.policy(popular_lists(np.array(baselines["popularity"]), case.may, length)),
         "random": case.random_lists(length, rng),
@@ -124,7 +124,7 @@ def value_lists(
             for name, policy in lists.items()
             if name != PERKWISE
         },
-        lengths=_by_length(bundle, estimates, case, settings, rng),
+        lengths=_by_length(bundle, rows, estimates, case, settings, rng),
         n=len(case),
         n_several=int((case.length > 1).sum()),
         longest=int(case.length.max()),
@@ -133,7 +133,12 @@ def value_lists(
 
 
 def _by_length(
-    bundle: Bundle, estimates: Estimates, case: ListCase, settings: Settings, rng: np.random.Generator
+    bundle: Bundle,
+    rows: Dataset,
+    estimates: Estimates,
+    case: ListCase,
+    settings: Settings,
+    rng: np.random.Generator,
 ) -> tuple[LengthFigures, ...]:
     """Lists of each length from none to the longest; none where the log holds fewer than two lengths."""
     if len(np.unique(case.length[case.length > 0])) < 2:
@@ -141,7 +146,7 @@ def _by_length(
     level, found = settings.training.interval_level, []
     for n in range(settings.decision.max_services + 1):
         ours = (
-            case.policy(decided_lists(bundle, estimates, case.may, settings, max_services=n))
+            case.policy(decided_lists(bundle, rows.X, estimates, case.may, settings, max_services=n))
             if n
             else case.nothing()
         )
@@ -175,13 +180,21 @@ def list_case(
 
 def decided_lists(
     bundle: Bundle,
+    X: NDArray[np.float32],
     estimates: Estimates,
     may: NDArray[np.bool_],
     settings: Settings,
     max_services: int | None = None,
 ) -> Lists:
     """The lists that would be served, without holdout and exploration, shape (n, longest)."""
-    return decide(estimates, may, bundle.catalog, settings.decision, max_services=max_services).services
+    load = loads_of(bundle, X)
+    return decide(estimates, may, bundle.catalog, settings.decision, max_services, choice_load=load).services
+
+
+def loads_of(bundle: Bundle, X: NDArray[np.float32]) -> Floats | None:
+    """How hard choosing is for the user of each profile, shape (n,); None where the settings say it."""
+    tiers = bundle.tiers.of(X[:, bundle.layout.columns.index(TIER_COLUMN)])
+    return bundle.choice_load(tiers.tolist())
 
 
 def value_change(old: tuple[Bundle, Settings], new: tuple[Bundle, Settings], source: Source) -> Change:
@@ -208,9 +221,9 @@ def value_change(old: tuple[Bundle, Settings], new: tuple[Bundle, Settings], sou
     estimates = bundle.estimates(rows.X, repurchase=False)
     may = may_offer(bundle, rows.X, rows.shown_at_us)
     case = list_case(bundle, rows, estimates, may, settings)
-    ours = decided_lists(bundle, estimates, case.may, settings)
+    ours = decided_lists(bundle, rows.X, estimates, case.may, settings)
     theirs = (
-        decided_lists(bundle, estimates, case.may, old[1])
+        decided_lists(bundle, rows.X, estimates, case.may, old[1])
         if old[0].hash == bundle.hash
         else _lists_of_another(*old, bundle, source, rows, may)
     )
@@ -227,7 +240,7 @@ def _lists_of_another(
     known = np.array([bundle.catalog.position_of.get(service_id, -1) for service_id in other.catalog.ids])
     own_may = np.where(known >= 0, may[:, np.maximum(known, 0)], False)
     estimates = other.estimates(X, repurchase=False)
-    lists = decided_lists(other, estimates, own_may & is_known(estimates), settings)
+    lists = decided_lists(other, X, estimates, own_may & is_known(estimates), settings)
     return np.where(lists >= 0, known[np.maximum(lists, 0)], -1)
 
 
