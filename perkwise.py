@@ -198,21 +198,16 @@ def change_lines(change: "Change", settings: Settings) -> Iterator[Any]:
     """What a change of lists is worth, on a terminal."""
     from training.evaluation.wording import with_bounds
 
+    names = {
+        "exact": "exact (doubly robust)",
+        "snips": "SNIPS",
+        "ips": "IPS",
+        "any_order": "if order does not matter",
+        "by_service": "supposed, from single offers",
+    }
     rows = [
-        [
-            name,
-            with_bounds(getattr(change.old, key)),
-            with_bounds(getattr(change.new, key)),
-            with_bounds(gain),
-        ]
-        for key, name in (
-            ("exact", "exact (doubly robust)"),
-            ("snips", "SNIPS"),
-            ("ips", "IPS"),
-            ("any_order", "if order does not matter"),
-            ("by_service", "supposed, from single offers"),
-        )
-        for gain in [getattr(change, key)]
+        [name, *(with_bounds(getattr(figures, key)) for figures in (change.old, change.new, change))]
+        for key, name in names.items()
     ]
     unit = settings.money.currency
     title = f"{unit} a decision on {change.n:,} held-out decisions; the lists differ on {change.n_differ:,}"

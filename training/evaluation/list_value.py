@@ -15,10 +15,10 @@ with q what a model that has not seen the row expects of a list. They differ in 
 | `by_service` | c(what was shown) / p; 0 for lists of several | lists earn known parts of what offers earn |
 
 In `by_service` c(s) is the part of what s earns alone that it earns in the policy's list, by the model of
-`offers.choice`, and c(nothing) = 1 − sum of c. Rows of one service and of nothing then speak of every list. It
-is the pseudo-inverse estimator of Swaminathan and others, whose list earns the plain sum of its places, with
-parts in place of ones. Estimators by position and by cascade (`slate_value`; McInerney and others) ask what
-each place of a list earned; a margin belongs to no place.
+`offers.choice`, and c(nothing) = 1 − sum of c. Rows of one service and of nothing then speak of every list.
+It is the pseudo-inverse estimator of Swaminathan and others, whose list earns the plain sum of its places,
+with parts in place of ones. Estimators by position and by cascade (`slate_value`; McInerney and others) ask
+what each place of a list earned; a margin belongs to no place.
 
 Where a policy's lists were impossible in the log no weight speaks of them: there the model does, alone.
 
@@ -166,8 +166,8 @@ class Change:
 
     @property
     def is_starved(self) -> bool:
-        """Does the log speak too little of the difference for `exact` to tell much?"""
-        return self.n_seen < MIN_USERS or self.effective_n < ENOUGH
+        """Does the log speak too little of either, or of the difference, for `exact` to tell much?"""
+        return self.old.is_starved or self.new.is_starved or self.n_seen < MIN_USERS
 
     def to_json(self) -> dict[str, Any]:
         return _jsonable(asdict(self))
@@ -419,21 +419,20 @@ def _verdict(change: Change, unit: str) -> tuple[Kind, str]:
         )
     supposed = (
         " Supposing that services earn in lists what the choice model says, it is "
-        f"{_with_bounds(change.by_service)}."
+        f"{_with_bounds(change.by_service)} {unit}."
     )
     return "unclear", f"Not enough data: {_lack(change, unit)}.{supposed}{alone}"
 
 
 def _lack(change: Change, unit: str) -> str:
-    more = f"about {change.n_more:,} more decisions would tell"
     if change.n_seen == 0:
         return "nobody was shown what one would show and the other not; log more lists drawn at random"
-    if change.n_seen < MIN_USERS:
-        return f"only {change.n_seen} users were shown what one would show and the other not; {more}"
     guess = f"the best guess is {_with_bounds(change.exact)} {unit} a decision"
     if change.n_more is None:
         return f"{guess}, too near 0 for any realistic number of decisions to tell"
-    return f"{guess}; {more}"
+    if change.n_seen < MIN_USERS:
+        guess = f"only {change.n_seen} users were shown what one would show and the other not"
+    return f"{guess}; about {change.n_more:,} more decisions would tell"
 
 
 def _with_bounds(interval: Interval) -> str:
