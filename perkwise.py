@@ -515,7 +515,7 @@ def evaluate(
         with progress_bars() as progress:
             source = read_source(data, new_settings, chosen.layout, progress)
         change = value_change((old, settings), (chosen, new_settings), source)
-        answer = {"old": old.hash, "new": chosen.hash, "unit": settings.money.currency, **change.to_json()}
+        answer = {"bundles": [old.hash, chosen.hash], "unit": settings.money.currency, **change.to_json()}
         say(as_json, answer, *change_lines(change, settings), change.verdict)
         return
     file = file or home() / "var" / "report.html"

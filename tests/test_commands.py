@@ -249,6 +249,7 @@ def test_evaluate_gives_the_figures_that_others_read(evaluated):
         "unit",
         "n_test",
         "policies",
+        "lists",
         "gain",
         "services",
         "checks",
@@ -263,6 +264,18 @@ def test_evaluate_gives_the_figures_that_others_read(evaluated):
     assert all(set(figures) == INTERVAL for figures in evaluated["gain"].values())
     assert set(evaluated["services"]) == {"a", "b"}
     assert all(set(figures) == SERVICE for figures in evaluated["services"].values())
+
+
+def test_a_change_of_settings_is_priced_before_it_ships(promoted, tmp_path):
+    home, _ = promoted
+    shop, wider = home / "var" / "shop", tmp_path / "one.toml"
+    wider.write_text("[decision]\nmax_services = 1\n")
+    priced = answer(run(home, "evaluate", shop, "--settings", wider, "--json"))
+    old, new = priced["bundles"]
+    assert old == new and priced["unit"] == "EUR" and priced["n"] == N_TEST
+    assert set(priced["exact"]) == INTERVAL and priced["new"]["length"] <= 1
+    told = said(run(home, "evaluate", shop, "--against", old))
+    assert "the lists differ on 0" in told and "Both decide alike on every logged decision" in told
 
 
 def test_evaluate_repeats_the_figures_of_the_training(trained, evaluated):

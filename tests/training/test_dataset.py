@@ -149,7 +149,8 @@ def test_the_profile_ends_strictly_before_the_exposure(tmp_path):
 
 
 def test_net_margin_subtracts_what_the_shown_service_cost(tmp_path):
-    assert read(tmp_path).net_margin().tolist() == [9.0 - 4.0 - 0.5, 0.0, 0.0]
+    # Cid used the lounge, and was shown the wash beside it.
+    assert read(tmp_path).net_margin().tolist() == [9.0 - 4.0 - 0.5, 0.0, 0.0 - 9.0 - 0.5]
 
 
 def test_a_cap_lowers_the_largest_margins_alone(tmp_path):

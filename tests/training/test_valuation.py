@@ -16,10 +16,20 @@ from offers.types import Estimates, Service
 from serving.deletion import DeletedUsers
 from serving.recommender import Asked, recommend
 from serving.state import State
-from tests.checkerboard import START, gain
+from tests.checkerboard import N_TEST, START, gain
+from training.bundle import read_bundle
 from training.evaluation.figures import BASELINES, PERKWISE
 from training.split import Split
-from training.valuation import expected_margin, may_offer, oracle_share, policies, value_bundle
+from training.valuation import (
+    decided_lists,
+    expected_margin,
+    may_offer,
+    oracle_share,
+    policies,
+    value_bundle,
+    value_change,
+    value_lists,
+)
 
 UNASKED = 2.0  # margin of a user to whom nothing is offered
 BEST = (gain("a", "left") + gain("b", "right")) / 2  # what the oracle gains over nothing
@@ -98,6 +108,41 @@ def test_the_interval_of_every_policy_holds_its_true_value(trained, name):
     assert found["low"] < truth < found["high"]
     assert found["ips"]["low"] < truth < found["ips"]["high"]
     assert found["snips"]["low"] < truth < found["snips"]["high"]
+
+
+def test_lists_are_valued_as_they_are_served(first_bundle, shop_settings, held_out):
+    may = may_offer(first_bundle, held_out.X, held_out.shown_at_us)
+    estimates = first_bundle.estimates(held_out.X)
+    found = value_lists(first_bundle, held_out, estimates, may, shop_settings, seed=0)
+    assert list(found.policies) == [PERKWISE, "single", "best_constant", "popularity", "random", "nothing"]
+    assert (found.n, found.longest, found.impossible) == (len(held_out), 2, {})
+    assert found.n_several == (held_out.service == -2).sum()
+    served = decided_lists(first_bundle, estimates, may, shop_settings)
+    assert found.policies[PERKWISE].length == pytest.approx((served >= 0).sum(axis=1).mean())
+    # Every single offer is as in the report on single offers; its true values are known.
+    for name, of in (("single", "perkwise"), ("best_constant", "best_constant"), ("nothing", "nothing")):
+        exact = found.policies[name].exact
+        assert exact.low < UNASKED + GAINS[of] < exact.high
+    assert [one.length for one in found.lengths] == list(range(shop_settings.decision.max_services + 1))
+    assert sum(one.n_logged for one in found.lengths) == len(held_out)
+
+
+def test_without_logged_propensities_of_lists_none_are_valued(first_bundle, shop_settings, held_out):
+    may = may_offer(first_bundle, held_out.X, held_out.shown_at_us)
+    guessed = replace(held_out, estimated=np.full((len(held_out), 4), 0.25, np.float32))
+    assert (
+        value_lists(first_bundle, guessed, first_bundle.estimates(guessed.X), may, shop_settings, 0) is None
+    )
+
+
+def test_another_bundle_is_priced_on_rows_that_both_have_not_seen(
+    first_bundle, trained, shop_source, shop_settings
+):
+    wider = read_bundle(trained.second.bundle)
+    change = value_change((wider, shop_settings), (first_bundle, shop_settings), shop_source)
+    assert change.n == N_TEST and change.new.exact.low < change.new.exact.value
+    same = value_change((first_bundle, shop_settings), (first_bundle, shop_settings), shop_source)
+    assert same.n_differ == 0
 
 
 def test_the_report_names_the_column_that_decides(trained):
