@@ -838,6 +838,29 @@ TOLD_DECISIONS = 5  # that differ, on a terminal
 
 
 @main.command()
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder; else dist/perkwise.")
+@click.option("--bundle", metavar="B", help='Ship it too: a folder, a hash, or "champion".')
+@option_json
+def package(out: Path | None, bundle: str | None, as_json: bool) -> None:
+    """Build the bento that is shipped, with its Containerfile and systemd unit.
+
+    Example: perkwise package --out dist/perkwise --bundle champion
+    """
+    from serving.package import package as build
+
+    shipped = find_bundle(None if bundle == "champion" else bundle) if bundle else None
+    folder = out or home() / "dist" / "perkwise"
+    files = build(Path(__file__).parent.resolve(), folder, shipped)
+    shipped_name = shipped.resolve().name if shipped else None
+    say(
+        as_json,
+        {"out": str(folder), "files": files, "bundle": shipped_name},
+        f"Wrote {len(files)} files to {folder}, " + (f"bundle {shipped_name}." if shipped else "no bundle."),
+        f"docker build -f {folder}/Containerfile -t perkwise {folder}",
+    )
+
+
+@main.command()
 @click.option("--users", default=20_000, show_default=True)
 @click.option("--services", default=12, show_default=True)
 @option_seed

@@ -21,9 +21,11 @@ def start_logging(log_format: str, level: str) -> None:
             raise ValueError(f"serving.{name} must be one of {', '.join(known)}, got {found!r}.")
     told = logging.StreamHandler()
     told.setFormatter(JsonLines() if log_format == "json" else TextLines())
-    ours = logging.getLogger("perkwise")
-    ours.handlers = [told]
-    ours.setLevel(level.upper())
+    told.addFilter(logging.Filter("perkwise"))
+    root = logging.getLogger()
+    others = [one for one in root.handlers if type(one) is not logging.StreamHandler]  # a library's, or ours
+    root.handlers = [*others, told]
+    logging.getLogger("perkwise").setLevel(level.upper())
     logging.getLogger("bentoml").setLevel(logging.CRITICAL)
 
 

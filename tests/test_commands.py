@@ -43,7 +43,9 @@ STAGES = [
     "promote",
     "rollback",
     "score",
+    "keys",
     "serve",
+    "package",
     "demo",
 ]
 POLICIES = {"perkwise", "nothing", "random", "best_constant", "popularity", "response"}
@@ -406,7 +408,8 @@ def test_serve_is_ready_in_time_answers_and_ends_when_told_to(trained, promoted)
         _, told = service.communicate(timeout=20)
     assert asked.json()["bundle"] == trained.first["bundle"]
     assert f"Ready at http://127.0.0.1:{port}" in told and "Traceback" not in told
-    assert service.returncode == -signal.SIGTERM
+    assert service.returncode == 0
+    assert f"bundle={trained.first['bundle']}" in told and "users=900" in told and "keys=not needed" in told
     assert seconds < 15
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{port}/livez")
