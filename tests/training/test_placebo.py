@@ -55,6 +55,7 @@ def test_a_sound_log_has_a_placebo_of_nothing_though_the_policy_truly_gains():
     assert found.verdict == "fine"
     assert found.low < 0 < found.high
     assert "with the true ones" in found.text and "as it should be" in found.text
+    assert "the models are not fitted anew" in found.text
 
 
 def test_the_placebo_raises_alarms_at_the_rate_it_claims():

@@ -251,6 +251,18 @@ def test_every_check_stands_in_the_page_and_alerts_at_its_head(evaluation, page)
     assert "offers predictable from the profile." in text
 
 
+def test_the_overlap_is_drawn(evaluation, page):
+    # Perkwise shows service a to all; each time the log did too, it had the same propensity.
+    assert evaluation.policies["perkwise"].carried == pytest.approx(np.linspace(0, 1, 21), abs=0.01)
+    assert 'aria-label="The heaviest tenth of the contacts that match carries 10 % of all weight"' in page
+
+
+def test_where_the_log_never_did_what_perkwise_would_do_no_overlap_is_drawn(evaluation):
+    apart = replace(evaluation.policies["perkwise"], matched=0.0)
+    page = render(replace(evaluation, policies={**evaluation.policies, "perkwise": apart}))
+    assert "The heaviest tenth" not in page
+
+
 def test_the_calibration_of_uplift_stands_in_the_page(evaluation, page):
     assert "Does the predicted uplift come true?" in page
     assert "Predicted and realised uplift by tenth" in page

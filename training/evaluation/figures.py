@@ -63,6 +63,7 @@ class PolicyFigures:
     matched: float  # share of exposures on which the log showed what the policy may show
     effective_n: float
     largest_weight: float
+    carried: Floats  # (21,) share of all weight that the heaviest 0, 5, … 100 % of those exposures carry
     n_offers: float  # offers an exposure: the probability of not showing nothing
 
 

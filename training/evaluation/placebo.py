@@ -37,7 +37,8 @@ def placebo(
     strata of the offered service and its propensity, the pairs (W, N) know nothing of the outcomes. The mean
     and variance of the gain over all such permutations have closed forms, so that none is drawn. The mean is
     0 but for chance where W and N average 1, that is where the propensities are true; a model that is wrong,
-    or an outcome that leaks into it, moves it not at all.
+    or an outcome that leaks into it, moves it not at all. The models are taken as they are: that learning
+    from permuted treatments yields about nothing is a matter of the engine, not of a log, and tested there.
 
     Parameters
     ----------
@@ -81,6 +82,10 @@ def placebo(
         "value on this page is off."
         if p < ALERT_P
         else "The placebo is nothing but chance, as it should be."
+    )
+    text += (
+        " Only who was shown what is permuted, on these contacts; the models are not fitted anew, so this "
+        "asks of the propensities and not of the learning."
     )
     return Finding(
         verdict="alert" if p < ALERT_P else "fine",

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from training.evaluation.curves import Reliability
 from training.evaluation.figures import CostFigures, Curve, Deciles, LengthFigures
@@ -113,6 +114,18 @@ def length_plot(lengths: Sequence[LengthFigures], unit: str, key: str) -> str:
         ax.fill_between([one.length for one in lengths], low, high, color=BAND, alpha=0.16, lw=0)
         ax.plot([one.length for one in lengths], [one.value for one in ours], color=ACCENT, lw=1.8)
         ax.set_xticks([one.length for one in lengths])
+    return svg[0]
+
+
+def overlap_plot(carried: NDArray[np.float64], key: str) -> str:
+    """Share of all weight over the share of the matching contacts, heaviest first; the diagonal is even."""
+    with _drawing(key, "contacts that match, heaviest first", "share of all weight") as (ax, svg):
+        ax.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 3)))
+        ax.plot(np.linspace(0, 1, len(carried)), carried, color=ACCENT, lw=1.8)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        _percent(ax.xaxis)
+        _percent(ax.yaxis)
     return svg[0]
 
 

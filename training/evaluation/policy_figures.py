@@ -22,6 +22,7 @@ from training.evaluation.policy_value import (
     strengths,
     switch,
     thresholds,
+    weight_carried,
 )
 
 
@@ -63,6 +64,7 @@ def value_policy(
         matched=float((weights > 0).mean()),
         effective_n=effective_sample_size(weights),
         largest_weight=float(weights.max()),
+        carried=weight_carried(weights),
         n_offers=float(1 - policy[:, 0].mean()),
     )
     return ValuedPolicy(robust, robust_sum / n, figures)

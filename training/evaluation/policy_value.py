@@ -226,6 +226,23 @@ def effective_sample_size(weights: Floats) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
+def weight_carried(weights: Floats) -> Floats:
+    """Share of all weight that the heaviest 0, 5, … 100 % of the matching rows carry: a straight line where
+    all weigh alike, and where no row matches.
+
+    Examples
+    --------
+    >>> weight_carried(np.array([3.0, 1.0, 0.0]))[[0, 10, 20]].tolist()
+    [0.0, 0.75, 1.0]
+    """
+    share = np.linspace(0, 1, 21)
+    matching = np.sort(weights[weights > 0])[::-1]
+    if not len(matching):
+        return share
+    carried = np.concatenate([[0.0], np.cumsum(matching) / matching.sum()])
+    return np.interp(share, np.linspace(0, 1, len(carried)), carried)
+
+
 def logged_column(per_service: Floats, service: NDArray) -> Floats:
     """The entry of what was shown in an array of shape (n, n_services + 1); 0 for a list of several."""
     shown = np.take_along_axis(per_service, np.maximum(service.astype(np.int64) + 1, 0)[:, None], axis=1)[

@@ -16,7 +16,14 @@ from training.evaluation import wording
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import digits
 from training.evaluation.figures import BASELINES, PERKWISE, TOP, Evaluation, ServiceFigures
-from training.evaluation.plots import cost_plot, decile_plot, length_plot, qini_plot, reliability_plot
+from training.evaluation.plots import (
+    cost_plot,
+    decile_plot,
+    length_plot,
+    overlap_plot,
+    qini_plot,
+    reliability_plot,
+)
 from training.uplift import COLD_ROWS
 
 _HERE = Path(__file__).parent
@@ -117,6 +124,7 @@ def render(evaluation: Evaluation) -> str:
         uptake_plot=_pooled_plot(evaluation),
         cost_plot=_cost_plot(evaluation),
         **_of_lists(evaluation),
+        overlap_plot=Markup(overlap_plot(evaluation.policies[PERKWISE].carried, "all-overlap")),
         top=TOP,
         budget_verdict=wording.budget_verdict,
         importance_decimals=_importance_decimals(evaluation),
