@@ -193,12 +193,14 @@ def make_world(
     return world
 
 
-def responses_at(customers: Customers, offering: Offering, day: float) -> list[Response]:
+def responses_at(
+    customers: Customers, offering: Offering, day: float, repurchase_days: int = REPURCHASE_DAYS
+) -> list[Response]:
     """How every user answers to each service if it is offered alone on that day; one response a service."""
     users = np.arange(len(customers))
     days = np.full(len(users), day)
     return [
-        respond(customers, offering, users, np.full(len(users), service), days)
+        respond(customers, offering, users, np.full(len(users), service), days, repurchase_days)
         for service in range(len(offering))
     ]
 

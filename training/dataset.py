@@ -190,6 +190,11 @@ def read_slates(tables: Tables, history: History) -> pd.DataFrame:
             else "Log what is shown (and, to some at random, not shown) first: the README has the table."
         )
         raise ValueError(f"exposures must hold at least one row to learn from, found none. {remedy}")
+    return slates_of(exposures, history)
+
+
+def slates_of(exposures: pd.DataFrame, history: History) -> pd.DataFrame:
+    """What `read_slates` gives, of rows of the table exposures that are there."""
     position_of = {**history.encoding.position_of, "": NOTHING}
     rows = pd.DataFrame(
         {

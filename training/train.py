@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.pipeline import compute
 from features.tiers import TIER_COLUMN, Tiers
@@ -24,7 +22,7 @@ from training.dataset import SEVERAL, Dataset
 from training.evaluation.baselines import constant_values, popularity
 from training.evaluation.figures import Evaluation
 from training.evaluation.report import render
-from training.service_attributes import service_attributes
+from training.fitting import Material
 from training.source import Source, read_source
 from training.split import Split
 from training.sufficiency import check_apart, check_sufficient
@@ -91,7 +89,7 @@ def train(
         lesson = _prepare(data, settings, seed, progress)
     with _timed(seconds, "tuning"):
         learner_settings = _tune(lesson, settings, home / "var" / "optuna.db", seed, progress)
-    models = _fit(lesson, learner_settings, settings.decision.choice_load, seed, seconds, progress)
+    models = _fit(lesson, learner_settings, settings.decision.choice_load, seconds, progress)
     bundle_path = write_bundle(_parts(lesson, models, settings, seed), home / "var" / "bundles")
     with _timed(seconds, "evaluation"):
         command = f"perkwise evaluate {data} --bundle {bundle_path.name}"
@@ -132,10 +130,18 @@ class _Lesson:
     source: Source
     split: Split
     margin_cap: float
-    train: Dataset  # lists of several among them
+    material: Material
     test: Dataset
-    single: Dataset  # training rows of one service or nothing
-    propensities: NDArray[np.float64]  # of those
+
+    @property
+    def train(self) -> Dataset:
+        """Lists of several among them."""
+        return self.material.rows
+
+    @property
+    def single(self) -> Dataset:
+        """Training rows of one service or nothing."""
+        return self.material.single
 
     @property
     def n_rows(self) -> dict[str, int]:
@@ -149,9 +155,8 @@ def _prepare(data: Path, settings: Settings, seed: int, progress: Progress | Non
     check_apart(rows, test, split.by)
     margin_cap = float(np.quantile(rows.margin, settings.money.margin_cap_quantile))
     rows = rows.capped(margin_cap)
-    single = rows.single()
-    check_sufficient(single)
-    return _Lesson(source, split, margin_cap, rows, test, single, single.propensities(seed))
+    check_sufficient(rows.single())
+    return _Lesson(source, split, margin_cap, Material.of(rows, seed), test)
 
 
 def _tune(
@@ -162,7 +167,7 @@ def _tune(
     best, _ = tune(
         single.X,
         single.service,
-        lesson.propensities,
+        lesson.material.propensities,
         single.margin,
         single.uptake,
         n_trials=settings.training.trials,
@@ -179,29 +184,18 @@ def _fit(
     lesson: _Lesson,
     learner_settings: LearnerSettings,
     choice_load: float,
-    seed: int,
     seconds: dict[str, float],
     progress: Progress | None,
 ) -> tuple[UptakeModel, UpliftModel, UpliftModel]:
     """The models of uptake, and of uplift in repurchase and in margin."""
-    rows, single, n_services = lesson.train, lesson.single, len(lesson.source.catalog)
-    options: dict[str, Any] = {
-        "seed": seed,
-        "settings": learner_settings,
-        "categorical": single.categorical,
-        "attributes": service_attributes(lesson.source.catalog),
-    }
+    material = lesson.material
     with _timed(seconds, "uptake"):
-        offered = single.take(single.service >= 0)
-        uptake = UptakeModel(**options).fit(offered.X, offered.service, offered.uptake, n_services)
+        uptake = material.fit_uptake(learner_settings)
         _step(progress, 1)
     with _timed(seconds, "uplift"):
-        logged = (single.X, single.service, lesson.propensities)
-        lists = rows.lists(rows.repurchase, choice_load)
-        repurchase = UpliftModel(**options).fit(*logged, single.repurchase, single.uptake, lists)
+        repurchase = material.fit_uplift("repurchase", learner_settings, choice_load)
         _step(progress, 2)
-        lists = rows.lists(rows.margin, choice_load)
-        margin = UpliftModel(**options).fit(*logged, single.margin, single.uptake, lists)
+        margin = material.fit_uplift("margin", learner_settings, choice_load)
         _step(progress, 3)
     return uptake, repurchase, margin
 

@@ -47,20 +47,26 @@ class Happenings:
 
 
 def draw_orders(
-    customers: Customers, decisions: Decisions, answers: Answer, n_days: int, rng: np.random.Generator
+    customers: Customers,
+    decisions: Decisions,
+    answers: Answer,
+    n_days: int,
+    rng: np.random.Generator,
+    repurchase_days: int = REPURCHASE_DAYS,
 ) -> Happenings:
     """Orders of all users; `value` is the amount in currency units, whole cents.
 
     What an answer takes away is thinned from the orders of its window, what it adds is drawn on top.
     """
     user, day = _poisson(customers.order_rate * SEASON_PEAK, customers.start_day, n_days, rng)
-    p_kept = np.minimum(_multiplier_at(decisions, answers, len(customers), user, day), 1.0)
+    multiplier = _multiplier_at(decisions, answers, len(customers), user, day, repurchase_days)
+    p_kept = np.minimum(multiplier, 1.0)
     kept = rng.random(len(user)) * SEASON_PEAK < pace(customers, user, day) * p_kept
     user, day = user[kept], day[kept]
 
     gain = np.maximum(answers.multiplier - 1, 0.0)
     rate = customers.order_rate[decisions.user] * SEASON_PEAK * gain
-    row, extra_day = _poisson(rate, decisions.day, decisions.day + REPURCHASE_DAYS, rng)
+    row, extra_day = _poisson(rate, decisions.day, decisions.day + repurchase_days, rng)
     extra_user = decisions.user[row]
     kept = rng.random(len(row)) * SEASON_PEAK < pace(customers, extra_user, extra_day)
 
@@ -71,18 +77,28 @@ def draw_orders(
 
 
 def _multiplier_at(
-    decisions: Decisions, answers: Answer, n_users: int, user: NDArray[np.intp], day: NDArray[np.float64]
+    decisions: Decisions,
+    answers: Answer,
+    n_users: int,
+    user: NDArray[np.intp],
+    day: NDArray[np.float64],
+    repurchase_days: int,
 ) -> NDArray[np.float64]:
     """The multiplier in force for each user and day; 1 outside every window."""
     latest = _latest_decision(decisions, n_users, user, day)
-    inside = (latest >= 0) & (day < decisions.day[latest] + REPURCHASE_DAYS)
-    return np.where(inside, answers.multiplier[latest], 1.0)
+    multiplier = np.ones(len(user))
+    after = np.flatnonzero(latest >= 0)
+    inside = after[day[after] < decisions.day[latest[after]] + repurchase_days]
+    multiplier[inside] = answers.multiplier[latest[inside]]
+    return multiplier
 
 
 def _latest_decision(
     decisions: Decisions, n_users: int, user: NDArray[np.intp], day: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """The row of each user's last decision up to a day, -1 where there is none."""
+    if len(decisions) == 0:
+        return np.full(len(user), -1)
     first = np.searchsorted(decisions.user, np.arange(n_users))
     place = np.arange(len(decisions)) - first[decisions.user]
     starts = np.full((n_users, place.max(initial=0) + 1), np.inf)
@@ -128,7 +144,9 @@ def draw_unasked_uses(
 def outside_uptake_windows(uses: Happenings, decisions: Decisions, n_users: int) -> Happenings:
     """The uses that cannot be taken for the uptake of an offer."""
     latest = _latest_decision(decisions, n_users, uses.user, uses.day)
-    return uses.take((latest < 0) | (uses.day >= decisions.day[latest] + UPTAKE_DAYS))
+    outside = latest < 0
+    outside[~outside] = uses.day[~outside] >= decisions.day[latest[~outside]] + UPTAKE_DAYS
+    return uses.take(outside)
 
 
 def count_uses(uses: Happenings, n_users: int, n_services: int) -> NDArray[np.int64]:

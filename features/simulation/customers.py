@@ -1,6 +1,6 @@
 """The simulated customers: what they are like, and the part of it that the shop can see."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Customers:
     plan: NDArray[np.int64]  # position in PLANS
     interest: NDArray[np.int64]  # position in TOPICS: what the user named on joining
     order_rate: NDArray[np.float64]  # orders a day, before season and lapse
+    activity: NDArray[np.float64]  # order rate against the median user's, in standard deviations
     mean_amount: NDArray[np.float64]  # currency units an order
     taste: NDArray[np.float64]  # (n_users, n_topics), standard normal
     openness: NDArray[np.float64]  # readiness to take any offer up, standard normal
@@ -47,11 +48,6 @@ class Customers:
         return Customers(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})
 
     @property
-    def activity(self) -> NDArray[np.float64]:
-        """Order rate against the median user's, in standard deviations."""
-        return np.log(self.order_rate / _ORDERS_PER_DAY) / _RATE_SPREAD
-
-    @property
     def youth(self) -> NDArray[np.float64]:
         """Standardised, 1.5 at 20 years and -1.5 at 80."""
         return (50 - self.age) / 20
@@ -61,14 +57,25 @@ class Customers:
         """The first day on which the world sees the user."""
         return np.maximum(self.joined_day, 0.0)
 
+    def seen_from(self, day: float) -> "Customers":
+        """The same customers to a world that begins to look at them on that day."""
+        return replace(self, joined_day=np.maximum(self.joined_day, day))
 
-def draw_customers(n_users: int, n_days: int, rng: np.random.Generator) -> Customers:
-    """Customers of a period of `n_days`; premium users spend more, the rest is independent."""
+
+def draw_customers(n_users: int, n_days: int, rng: np.random.Generator, haste: float = 1.0) -> Customers:
+    """Customers of a period of `n_days`; premium users spend more, the rest is independent.
+
+    Parameters
+    ----------
+    haste : float
+        How many times as often as usual everybody orders.
+    """
     joins_later = rng.random(n_users) < _SHARE_JOINING_LATER
     joined_day = np.where(joins_later, rng.uniform(0, 0.3 * n_days, n_users), -rng.uniform(0, 730, n_users))
     spending = rng.standard_normal(n_users)
     standing = spending + rng.standard_normal(n_users)
     rate = _ORDERS_PER_DAY * np.exp(_RATE_SPREAD * rng.standard_normal(n_users))
+    rate = np.clip(rate, _SLOWEST, _FASTEST)
     taste = rng.standard_normal((n_users, len(TOPICS)))
     named = np.argmax(_CANDOUR * taste + rng.gumbel(size=taste.shape), axis=1)
     lapses = rng.random(n_users) < _SHARE_LAPSING
@@ -78,7 +85,8 @@ def draw_customers(n_users: int, n_days: int, rng: np.random.Generator) -> Custo
         region=rng.choice(len(REGIONS), n_users, p=_REGION_SHARES),
         plan=np.searchsorted(np.quantile(standing, _PLAN_CUTS), standing).astype(np.int64),
         interest=named,
-        order_rate=np.clip(rate, _SLOWEST, _FASTEST),
+        order_rate=haste * rate,
+        activity=np.log(rate / _ORDERS_PER_DAY) / _RATE_SPREAD,
         mean_amount=_MEDIAN_AMOUNT * np.exp(_AMOUNT_SPREAD * spending),
         taste=taste,
         openness=rng.standard_normal(n_users),

@@ -49,10 +49,10 @@ def pace(customers: Customers, user: NDArray[np.intp], day: NDArray[np.float64])
 
 
 def orders_expected(
-    customers: Customers, user: NDArray[np.intp], day: NDArray[np.float64]
+    customers: Customers, user: NDArray[np.intp], day: NDArray[np.float64], n_days: int = REPURCHASE_DAYS
 ) -> NDArray[np.float64]:
-    """Orders in the `REPURCHASE_DAYS` from `day` on if nothing is offered."""
-    end = day + REPURCHASE_DAYS
+    """Orders in the `n_days` from `day` on if nothing is offered."""
+    end = day + n_days
     turn = np.clip(customers.lapse_day[user], day, end)
     active = season_total(turn) - season_total(day)
     lapsed = season_total(end) - season_total(turn)
@@ -89,6 +89,7 @@ def respond(
     user: NDArray[np.intp],
     service: NDArray[np.intp],
     day: NDArray[np.float64],
+    repurchase_days: int = REPURCHASE_DAYS,
 ) -> Response:
     """The response of each (user, service, day); all three have shape (n,)."""
     factors = _factors(customers, offering, user, service, day)
@@ -99,7 +100,7 @@ def respond(
         uptake=np.clip(1 / (1 + np.exp(-logit)), *_UPTAKE_BOUNDS),
         direct=np.clip(direct, *_DIRECT_BOUNDS),
         through=np.clip(through, *_THROUGH_BOUNDS),
-        orders=orders_expected(customers, user, day),
+        orders=orders_expected(customers, user, day, repurchase_days),
         margin_per_order=MARGIN_RATE * customers.mean_amount[user],
     )
 
