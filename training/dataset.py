@@ -90,7 +90,8 @@ class Dataset:
         """The rows on which one service or nothing was shown, with propensities conditional on that.
 
         The probability of a list of several is taken to be the share of such rows: lengths drawn at random.
-        Where propensities are estimated, that probability is too.
+        Where a policy chose the length, that can be too much: no offer becomes so likely that nothing would
+        have been less likely than the log says. Where propensities are estimated, that probability is too.
         """
         alone = self.service != SEVERAL
         rows = replace(self.take(alone), listed=None, listed_propensity=None, listed_uptake=None)
@@ -100,7 +101,9 @@ class Dataset:
             conditional = rows.estimated / (1 - rows.estimated[:, -1:])
             conditional[:, -1] *= 0
             rows = replace(rows, estimated=conditional)
-        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / p_alone, 1.0))
+        nothing = rows.service == NOTHING
+        most = 1 - np.where(nothing, _least(rows, ~nothing), _least(rows, nothing))
+        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / p_alone, most))
 
     def lists(self, outcome: NDArray[np.float64], choice_load: float) -> Lists | None:
         """The lists of several that models may learn from; None where there are none.
@@ -168,6 +171,11 @@ class Dataset:
         alone = self.estimated[:, :-1].astype(np.float64)
         alone /= alone.sum(axis=1, keepdims=True)
         return np.where(self.is_estimated[:, None], alone, full)
+
+
+def _least(rows: Dataset, which: NDArray[np.bool_]) -> float:
+    """The smallest probability with which any of these was shown; 0 where there is none."""
+    return float(rows.slate_propensity[which].min()) if which.any() else 0.0
 
 
 def read_slates(tables: Tables, history: History) -> pd.DataFrame:

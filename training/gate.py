@@ -42,6 +42,17 @@ class PairedGain:
     least: float
     most: float
 
+    @classmethod
+    def joined(cls, parts: Sequence["PairedGain"]) -> "PairedGain":
+        """The exposures of all parts, one part after the other."""
+        return cls(
+            np.concatenate([part.gain for part in parts]),
+            np.concatenate([part.ours for part in parts]),
+            np.concatenate([part.theirs for part in parts]),
+            min(part.least for part in parts),
+            max(part.most for part in parts),
+        )
+
     @property
     def differs(self) -> NDArray[np.bool_]:
         """Where the two decide differently, shape (n,)."""

@@ -19,7 +19,7 @@ from training.evaluation.figures import CostFigures, Curve, Deciles, LengthFigur
 
 ACCENT, BAND, MUTED, INK = "#0b6e74", "#0b6e74", "#8a9199", "#2b3137"
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, and set in the page's own font
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -35,7 +35,7 @@ _STYLE: Any = {
     "ytick.major.size": 0,
 }
 _SIZE = (3.5, 2.7)  # inches: readable at the width of a phone
-_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 
 def qini_plot(curve: Curve, unit: str, key: str) -> str:
@@ -132,7 +132,7 @@ def overlap_plot(carried: NDArray[np.float64], key: str) -> str:
 @contextmanager
 def _drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; the SVG is put into the list when the block ends. `key` makes its ids its own."""
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": key}):
+    with mpl.rc_context(STYLE | {"svg.hashsalt": key}):
         figure = Figure(figsize=_SIZE, layout="constrained")
         canvas = FigureCanvasSVG(figure)
         ax = figure.add_subplot()
@@ -143,15 +143,15 @@ def _drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[
         done: list[str] = []
         yield ax, done
         buffer = io.StringIO()
-        canvas.print_svg(buffer, metadata=_NO_METADATA)
-        done.append(_inline(buffer.getvalue()))
+        canvas.print_svg(buffer, metadata=NO_METADATA)
+        done.append(inline(buffer.getvalue()))
 
 
 def _percent(axis: mpl.axis.Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
-def _inline(svg: str) -> str:
+def inline(svg: str) -> str:
     """Only what a page needs: no prologue, no fixed size, no namespaces, no ids that nothing refers to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\s+(width|height)="[\d.]+pt"', "", svg, count=2)
