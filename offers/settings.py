@@ -98,7 +98,7 @@ class BudgetLimit:
 @dataclass(frozen=True)
 class PacingSettings:
     reserve_share: float = _between(0, 0.9, 0.2)  # of each budget, kept until a shift is declared
-    use_cover: float = _between(1, 1000, 1.5)  # offers still open are reserved at so many times their cost
+    use_cover: float = _between(1, 1000, 1.2)  # offers still open are reserved at so many times their cost
     most_of_revenue: float = _between(0, 1, 0.07)  # above it nothing that costs is shown
     reopen_at: float = _between(0, 1, 0.06)  # of revenue; only below it is shown again
 
