@@ -277,9 +277,14 @@ def _metrics(evaluation: Evaluation, seconds: dict[str, float]) -> dict[str, flo
 
 
 def _flat(settings: Settings) -> dict[str, object]:
-    return {
-        f"{section}.{key}": value for section, part in asdict(settings).items() for key, value in part.items()
-    }
+    """A number a key; a section that is a list, such as the tracks, is one value where there are any."""
+    flat: dict[str, object] = {}
+    for section, part in asdict(settings).items():
+        if isinstance(part, dict):
+            flat |= {f"{section}.{key}": value for key, value in part.items()}
+        elif part:
+            flat[section] = part
+    return flat
 
 
 def _suspicion_tag(suspicions: tuple[Suspicion, ...]) -> dict[str, str]:
