@@ -25,8 +25,8 @@ from serving.application import Application
 from serving.database import Database, reading
 from serving.recommender import recommend
 from serving.records import asked_of, from_text, keep_basis, record_of, to_text
-from training.boosting import LearnerSettings
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
+from training.lockstep import LearnerSettings
 from training.source import read_source
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel

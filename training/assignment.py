@@ -1,7 +1,6 @@
 """Who is shown what, learned from the profile: multiclass models, cross-fitted by user."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -9,8 +8,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from training.boosting import Binned, LearnerSettings
+from training.boosting import Binned
 from training.exposure_log import N_FOLDS
+from training.lockstep import Labels, LearnerSettings, grow_folds, split
 
 Floats = NDArray[np.float64]
 
@@ -55,12 +55,10 @@ def linear_scores(
     best, least = [], np.inf
     for freedom in _FREEDOMS:
         found, losses = [], []
-        for k in range(N_FOLDS):
-            rows = learned[fold[learned] != k]
-            rows = rows[:: -(-len(rows) // _MOST_LINEAR_ROWS) or 1]
+        for part in split(fold, learned):
+            rows = part.learned[:: -(-len(part.learned) // _MOST_LINEAR_ROWS) or 1]
             found.append(_linear(scaled, rows, action, n_actions, freedom))
-            held_out = learned[fold[learned] == k]
-            losses.append(-found[k][held_out, action[held_out]].mean() if len(held_out) else 0.0)
+            losses.append(_held_out_loss(found[-1], part.held_out, action) if len(part.held_out) else 0.0)
         if np.mean(losses) < least:
             best, least = found, float(np.mean(losses))
     return best
@@ -136,60 +134,27 @@ def _grow(
     seed: int,
     n_jobs: int,
 ) -> list[lgb.Booster]:
-    """One booster a fold, in lockstep; none where no round lowers the mean held-out loss."""
-    n_actions = starts[0].shape[1]
-    folds = [learned[fold[learned] == k] for k in range(N_FOLDS)]
-    if n_actions < 2 or min(len(rows) for rows in folds) < n_actions or np.ptp(action[learned]) == 0:
+    """One booster a fold; none where no round lowers the mean held-out loss."""
+    n_actions, splits = starts[0].shape[1], split(fold, learned)
+    if n_actions < 2 or np.ptp(action[learned]) == 0:
         return []
-    whole = Binned.of(X, categorical, n_jobs).dataset
-    parameters = _parameters(settings, n_actions, seed, n_jobs)
-    boosters = []
-    for k in range(N_FOLDS):
-        kept = np.sort(np.concatenate([folds[j] for j in range(N_FOLDS) if j != k]))
-        booster = lgb.Booster(parameters, _part(whole, kept, action, starts[k]))
-        booster.add_valid(_part(whole, np.sort(folds[k]), action, starts[k]), "held_out")
-        boosters.append(booster)
-    of_start = [-starts[k][rows, action[rows]].mean() for k, rows in enumerate(folds)]
-    least, best = float(np.mean(of_start)), 0
-    for n_rounds in range(1, settings.max_rounds + 1):
-        for booster in boosters:
-            booster.update()
-        loss = float(np.mean([booster.eval_valid()[0][2] for booster in boosters]))
-        if loss < least:
-            least, best = loss, n_rounds
-        elif n_rounds - best >= settings.patience:
-            break
-    if not best:
+    if min(len(part.held_out) for part in splits) < n_actions:
         return []
-    return [lgb.Booster(model_str=booster.model_to_string(num_iteration=best)) for booster in boosters]
+    losses, boosters = grow_folds(
+        Binned.of(X, categorical, n_jobs).dataset,
+        splits,
+        Labels(action, starts),
+        settings.parameters("multiclass", seed, num_class=n_actions),
+        settings.max_rounds,
+        n_jobs,
+        settings.patience,
+    )
+    before = [_held_out_loss(starts[k], part.held_out, action) for k, part in enumerate(splits)]
+    if losses.min() >= np.mean(before):
+        return []
+    n_rounds = int(losses.argmin()) + 1
+    return [lgb.Booster(model_str=booster.model_to_string(num_iteration=n_rounds)) for booster in boosters]
 
 
-def _part(whole: lgb.Dataset, rows: NDArray[np.intp], action: NDArray[np.intp], start: Floats) -> lgb.Dataset:
-    part = whole.subset(rows.tolist()).construct()
-    part.set_label(action[rows])
-    part.set_init_score(start[rows])
-    return part
-
-
-def _parameters(settings: LearnerSettings, n_actions: int, seed: int, n_jobs: int) -> dict[str, Any]:
-    return {
-        "objective": "multiclass",
-        "metric": "multi_logloss",
-        "num_class": n_actions,
-        "num_leaves": settings.leaves,
-        "learning_rate": settings.learning_rate,
-        "min_data_in_leaf": settings.min_rows,
-        "lambda_l2": settings.l2,
-        "feature_fraction": 0.8,
-        "cat_smooth": 50,
-        "cat_l2": 50,
-        "max_bin": 63,
-        "feature_pre_filter": False,
-        "bin_construct_sample_cnt": 20_000,
-        "boost_from_average": False,
-        "deterministic": True,
-        "force_col_wise": True,
-        "seed": seed,
-        "num_threads": max(n_jobs, 0),
-        "verbosity": -1,
-    }
+def _held_out_loss(log_probability: Floats, rows: NDArray[np.intp], action: NDArray[np.intp]) -> float:
+    return -float(log_probability[rows, action[rows]].mean())

@@ -1,13 +1,8 @@
 """LightGBM in cross-fitted ensembles: one model a fold, grown in lockstep, stopped by their held-out loss."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-# Read when LightGBM loads OpenMP. By default a thread that waits for the others keeps its processor
-# busy: on a shared machine that makes a fit ten times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from typing import Literal
 
 import lightgbm as lgb
 import numpy as np
@@ -16,39 +11,12 @@ from numpy.typing import NDArray
 
 from training.attribution import Attribution
 from training.exposure_log import N_FOLDS
+from training.lockstep import BIN_PARAMETERS, Labels, LearnerSettings, grow_folds, split, threads_within
 
 Objective = Literal["binary", "regression"]
 
-_BIN_PARAMETERS = {"max_bin": 63, "bin_construct_sample_cnt": 20_000, "feature_pre_filter": False}
 _FEW_ROWS = 64  # to answer for: threads cost more than they save on fewer
-_FEW_ROWS_TO_LEARN = 100_000  # likewise, to grow trees on
 _HIGHEST_LOGIT = 12.0
-
-
-@dataclass(frozen=True)
-class LearnerSettings:
-    """What is tuned: the size of the trees and how far each is trusted."""
-
-    leaves: int = 7  # most leaves of a tree
-    learning_rate: float = 0.1
-    min_rows: int = 200  # fewest rows in a leaf
-    l2: float = 10.0  # penalty on a leaf's value, in rows
-    max_rounds: int = 200
-    patience: int = 12  # rounds without a better held-out loss before stopping
-
-    def __post_init__(self) -> None:
-        if self.leaves < 2:
-            raise ValueError(f"leaves must be at least 2, got {self.leaves}.")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must be above 0 and at most 1, got {self.learning_rate}.")
-        for name in ("min_rows", "max_rounds", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.l2 < 0:
-            raise ValueError(f"l2 must not be negative, got {self.l2}.")
-
-
-DEFAULTS = LearnerSettings()
 
 
 def is_binary(y: NDArray[np.float64]) -> bool:
@@ -80,7 +48,7 @@ class Binned:
             features,
             label=np.zeros(len(features)),
             categorical_feature=list(categorical),
-            params={**_BIN_PARAMETERS, "verbosity": -1, "num_threads": max(n_jobs, 0)},
+            params={**BIN_PARAMETERS, "verbosity": -1, "num_threads": threads_within(len(features), n_jobs)},
         )
         return cls(features, dataset.construct())
 
@@ -191,11 +159,12 @@ def cross_fit(
     """
     if not _can_grow(y, fold):
         return CrossFit(Ensemble(), (), np.zeros(len(y)))
-    stopping = [lgb.early_stopping(settings.patience, verbose=False)]
-    losses, grown = _lockstep(data, y, fold, start, objective, settings, seed, n_jobs, weight, stopping)
+    losses, boosters = _lockstep(
+        data, y, fold, start, objective, settings, seed, n_jobs, weight, settings.patience
+    )
     if losses[1:].min() >= losses[0]:
         return CrossFit(Ensemble(), (), np.zeros(len(y)))
-    return _cut(grown, grown.best_iteration, data, fold, n_jobs)
+    return _cut(boosters, int(losses.argmin()), data, fold, n_jobs)
 
 
 @dataclass(frozen=True)
@@ -205,7 +174,7 @@ class Growth:
     data: Binned
     fold: NDArray[np.intp]
     losses: NDArray[np.float64]  # (rounds + 1,) held-out loss before the first round and after each
-    grown: lgb.CVBooster
+    grown: list[lgb.Booster]
 
     def cut(self, n_rounds: int, n_jobs: int) -> CrossFit:
         """The same models after so many rounds, at least 1."""
@@ -229,7 +198,7 @@ def grow(
     if not _can_grow(y, fold):
         return None
     start = np.zeros(len(y))
-    losses, grown = _lockstep(data, y, fold, start, "regression", settings, seed, n_jobs, weight, [])
+    losses, grown = _lockstep(data, y, fold, start, "regression", settings, seed, n_jobs, weight)
     return Growth(data, fold, losses, grown)
 
 
@@ -248,52 +217,26 @@ def _lockstep(
     seed: int,
     n_jobs: int,
     weight: NDArray[np.float64] | None,
-    callbacks: list[Any],
-) -> tuple[NDArray[np.float64], lgb.CVBooster]:
+    patience: int | None = None,
+) -> tuple[NDArray[np.float64], list[lgb.Booster]]:
     """Held-out losses from round 0 on, and one model a fold."""
-    dataset = data.dataset
-    dataset.construct()
-    dataset.set_label(y)
-    dataset.set_init_score(start)
-    dataset.set_weight(weight)
-    result: dict[str, Any] = lgb.cv(
-        _parameters(objective, settings, seed, n_jobs if len(y) > _FEW_ROWS_TO_LEARN else 1),
-        dataset,
-        num_boost_round=settings.max_rounds,
-        folds=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(N_FOLDS)],
-        callbacks=callbacks,
-        return_cvbooster=True,
+    losses, boosters = grow_folds(
+        data.dataset,
+        split(fold),
+        Labels(y, [start] * N_FOLDS, weight),
+        settings.parameters(objective, seed, bagging_fraction=0.8, bagging_freq=1),
+        settings.max_rounds,
+        n_jobs,
+        patience,
     )
-    losses = next(values for name, values in result.items() if name.endswith("-mean"))
-    before = _held_out_loss(objective, y, start, weight, fold)
-    return np.array([before, *losses]), result["cvbooster"]
+    return np.array([_held_out_loss(objective, y, start, weight, fold), *losses]), boosters
 
 
-def _cut(grown: lgb.CVBooster, n_rounds: int, data: Binned, fold: NDArray[np.intp], n_jobs: int) -> CrossFit:
-    boosters = tuple(lgb.Booster(model_str=_text(booster, n_rounds)) for booster in grown.boosters)
+def _cut(
+    grown: Sequence[lgb.Booster], n_rounds: int, data: Binned, fold: NDArray[np.intp], n_jobs: int
+) -> CrossFit:
+    boosters = tuple(lgb.Booster(model_str=_text(booster, n_rounds)) for booster in grown)
     return CrossFit(Ensemble.of(boosters), boosters, _by_fold(boosters, data.features, fold, n_jobs))
-
-
-def _parameters(objective: Objective, settings: LearnerSettings, seed: int, n_jobs: int) -> dict[str, Any]:
-    return {
-        "objective": objective,
-        "num_leaves": settings.leaves,
-        "learning_rate": settings.learning_rate,
-        "min_data_in_leaf": settings.min_rows,
-        "lambda_l2": settings.l2,
-        "feature_fraction": 0.8,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "cat_smooth": 50,
-        "cat_l2": 50,
-        "boost_from_average": False,
-        "deterministic": True,
-        "force_col_wise": True,
-        "seed": seed,
-        "num_threads": max(n_jobs, 0),
-        "verbosity": -1,
-        **_BIN_PARAMETERS,
-    }
 
 
 def _held_out_loss(
@@ -303,7 +246,7 @@ def _held_out_loss(
     weight: NDArray[np.float64] | None,
     fold: NDArray[np.intp],
 ) -> float:
-    """The loss of raw scores as lgb.cv counts it: the mean over folds of each fold's weighted mean."""
+    """The loss of raw scores as `grow_folds` counts it: the mean over folds of each fold's weighted mean."""
     loss = np.logaddexp(0, raw) - y * raw if objective == "binary" else (y - raw) ** 2
     in_folds = [fold == k for k in range(N_FOLDS)]
     return float(

@@ -1,6 +1,6 @@
 """What an effect learner reads: a user's profile and baseline, and the uptake of each service."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.attribution import Attribution
-from training.boosting import CrossFit, LearnerSettings, sigmoid
+from training.boosting import CrossFit, sigmoid
 from training.exposure_log import ExposureLog
+from training.lockstep import LearnerSettings, at_once
 from training.nuisance import Baseline, fit_baseline
 from training.pairs import Pairing
 from training.uptake import PooledUptake, fit_pooled_uptake, uptake_settings
@@ -152,30 +153,59 @@ def fit_effect_features(
     attributes : ndarray of shape (S, k)
         What is known of each service.
     """
-    common = (categorical, settings, seed, n_jobs)
-    baseline, expected = fit_baseline(log.X, log.y, log.service, log.fold, *common)
+    common = (categorical, settings, seed)
+    works: list[Callable[[int], Any]] = [
+        lambda jobs: fit_baseline(log.X, log.y, log.service, log.fold, *common, jobs)
+    ]
+    if log.uptake is not None:
+        works.append(lambda jobs: _fit_uptake(log, log.uptake, pairing, attributes, *common, jobs))
+        works.append(lambda jobs: _fit_holdout_uptake(log, log.uptake, *common, jobs))
+    (baseline, expected), *of_uptake = at_once(len(log.y), n_jobs, works)
     of_pairs = np.column_stack([log.X, expected.astype(np.float32)])[pairing.row]
-    if log.uptake is None:
+    if not of_uptake:
         return EffectFeatures(baseline, None, None), OutOfFold(expected, of_pairs, None)
-    uptake, uplift = _fit_uptake(log, log.uptake, pairing, attributes, categorical, settings, seed, n_jobs)
-    holdout_uptake = None
-    held_out = np.flatnonzero(~log.shown)
-    if log.uptake[held_out].any():
-        holdout_uptake, unasked = fit_baseline(
-            log.X[held_out], log.uptake[held_out], log.service[held_out], log.fold[held_out], *common
-        )
-        nothing = holdout_uptake.predict(log.X, n_jobs)
-        nothing[held_out] = unasked
-        uplift = uplift - nothing[pairing.row]
+    (uptake, uplift), (holdout_uptake, nothing) = of_uptake
+    uplift = uplift - nothing[pairing.row]
     features = EffectFeatures(baseline, uptake, holdout_uptake)
     pairs = np.column_stack([of_pairs, uplift.astype(np.float32)])
     return features, OutOfFold(expected, pairs, of_pairs.shape[1])
 
 
+def _fit_holdout_uptake(
+    log: ExposureLog,
+    uptake: NDArray[np.float64],
+    categorical: Sequence[int],
+    settings: LearnerSettings,
+    seed: int,
+    n_jobs: int,
+) -> tuple[Baseline | None, NDArray[np.float64]]:
+    """The uptake with nothing shown, where there is any, and its (n,) probabilities out of fold."""
+    held_out = np.flatnonzero(~log.shown)
+    if not uptake[held_out].any():
+        return None, np.zeros(len(uptake))
+    model, unasked = fit_baseline(
+        log.X[held_out],
+        uptake[held_out],
+        log.service[held_out],
+        log.fold[held_out],
+        categorical,
+        settings,
+        seed,
+        n_jobs,
+    )
+    nothing = model.predict(log.X, n_jobs)
+    nothing[held_out] = unasked
+    return model, nothing
+
+
 def quick_uptake(settings: LearnerSettings) -> LearnerSettings:
     """Settings of the uptake as a feature, which need not be the last word on it."""
-    twice = 2 * settings.learning_rate
-    return replace(uptake_settings(settings), learning_rate=min(1.0, twice), max_rounds=settings.max_rounds)
+    return replace(
+        uptake_settings(settings),
+        learning_rate=min(1.0, 2 * settings.learning_rate),
+        max_rounds=settings.max_rounds,
+        patience=max(1, settings.patience // 2),
+    )
 
 
 def _fit_uptake(

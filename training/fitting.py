@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.boosting import LearnerSettings
 from training.dataset import Dataset
+from training.lockstep import LearnerSettings
 from training.service_attributes import service_attributes
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from features.asof import DAY_US
 from offers.catalog import Catalog
 from training.assignment import boosted_scores, deal_users, log_softmax
-from training.boosting import LearnerSettings
 from training.dataset import Dataset, at_us
 from training.evaluation.checks import (
     Finding,
@@ -21,6 +20,7 @@ from training.evaluation.checks import (
     users_in_two_arms,
 )
 from training.exposure_log import N_FOLDS
+from training.lockstep import LearnerSettings
 from training.propensity import single_propensities
 from training.propensity_estimate import LEAST_OF_SHARE
 from training.source import Source

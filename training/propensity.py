@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from training.boosting import Binned, LearnerSettings, cross_fit
+from training.boosting import Binned, cross_fit
 from training.exposure_log import Columns, check_labels, check_service, content_order, deal_folds
+from training.lockstep import LearnerSettings
 from training.pairs import beside_service
 
 _SETTINGS = LearnerSettings(leaves=15, learning_rate=0.2, min_rows=50, l2=1.0, max_rounds=150, patience=5)

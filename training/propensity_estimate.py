@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from features.asof import DAY_US
 from training.assignment import boosted_scores, deal_users, linear_scores
-from training.boosting import LearnerSettings
+from training.lockstep import LearnerSettings
 
 LEAST_OF_SHARE = 0.1  # an estimate counts as at least this part of how often the action was shown at all
 

@@ -16,13 +16,13 @@ from features.tiers import TIER_COLUMN, Tiers
 from offers.settings import Settings
 from offers.types import Progress
 from training import tracking
-from training.boosting import LearnerSettings
 from training.bundle import BundleParts, read_bundle, write_bundle
 from training.dataset import SEVERAL, Dataset
 from training.evaluation.baselines import constant_values, popularity
 from training.evaluation.figures import Evaluation
 from training.evaluation.report import render
 from training.fitting import Material
+from training.lockstep import LearnerSettings
 from training.source import Source, read_source
 from training.split import Split
 from training.sufficiency import check_apart, check_sufficient

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from offers.types import Progress
-from training.boosting import DEFAULTS, LearnerSettings, is_binary
+from training.boosting import is_binary
 from training.evidence import precision_weights
 from training.exposure_log import Columns, ExposureLog
+from training.lockstep import DEFAULTS, LearnerSettings
 from training.uplift import UpliftModel
 
 _MOST_ROWS = 30_000  # a trial costs as much as a fit: more rows are sampled down to these

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from offers.types import Progress
 from training.attribution import Attribution, check_services
 from training.averages import Averages, average_uplift
-from training.boosting import DEFAULTS, LearnerSettings
 from training.effect_features import EffectFeatures, Known, OutOfFold, Sources, fit_effect_features
 from training.evidence import Evidence, gather, gather_holdout
 from training.exposure_log import Columns, ExposureLog, check_attributes, check_categorical
@@ -22,6 +21,7 @@ from training.learners.ridge import HierarchicalRidge
 from training.learners.shared import SharedEffect
 from training.learners.trees import ServiceTrees
 from training.lists import Expected, Lists, Unfolded, rows_of, unfold
+from training.lockstep import DEFAULTS, LearnerSettings
 from training.model_files import read_model, write_model
 from training.pairs import Pairing, pair_rows
 from training.stacking import stack

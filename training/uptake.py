@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from training.attribution import Attribution, check_services
 from training.averages import shrink_alike
-from training.boosting import DEFAULTS, Binned, CrossFit, Ensemble, LearnerSettings, cross_fit, logit, sigmoid
+from training.boosting import Binned, CrossFit, Ensemble, cross_fit, logit, sigmoid
 from training.exposure_log import (
     N_FOLDS,
     NOTHING,
@@ -25,6 +25,7 @@ from training.exposure_log import (
     deal_folds,
 )
 from training.known_splits import Trees
+from training.lockstep import DEFAULTS, LearnerSettings
 from training.model_files import read_model, write_model
 from training.pairs import beside_service, smoothed_rate
 

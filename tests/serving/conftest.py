@@ -18,8 +18,8 @@ from serving.database import Database
 from serving.recommender import Asked
 from serving.routes import make_app
 from serving.state import State
-from training.boosting import LearnerSettings
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
+from training.lockstep import LearnerSettings
 from training.source import Source, read_source
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.attribution import Attribution, check_services
-from training.boosting import LearnerSettings
+from training.lockstep import LearnerSettings
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 

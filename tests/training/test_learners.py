@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.boosting import Binned, LearnerSettings
+from training.boosting import Binned
 from training.effect_features import Known
 from training.evidence import Evidence, Holdout
 from training.learners.baseline import BaselineProportion
@@ -13,6 +13,7 @@ from training.learners.proportion import UptakeProportion
 from training.learners.ridge import MOST_COLUMNS, HierarchicalRidge
 from training.learners.shared import SharedEffect
 from training.learners.trees import LEAST_ROWS, ServiceTrees
+from training.lockstep import LearnerSettings
 from training.stacking import stack
 from training.uplift import LEARNERS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.boosting import DEFAULTS
+from training.lockstep import DEFAULTS
 from training.tuning import tune
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.boosting import LearnerSettings
+from training.lockstep import LearnerSettings
 from training.uplift import LEARNERS, UpliftModel
 
 SMALL = LearnerSettings(min_rows=20, l2=1.0)
@@ -106,6 +106,14 @@ def test_heavy_tails_do_not_unsettle_a_model_without_an_effect():
     spent = np.exp(2 * np.random.default_rng(2).normal(size=4000))
     model = replace(log, y=spent).fit()
     assert model.predict(log.X).std(axis=0).max() < 0.1 * spent.std()
+
+
+def test_learning_from_permuted_treatments_yields_about_nothing():
+    log = randomised(checkerboard, n=6000)
+    dealt = np.random.default_rng(5).permutation(log.service)  # all propensities are alike
+    model = replace(log, service=dealt).fit()
+    assert (np.abs(model.average_) < 3 * model.average_se_).all()
+    assert model.predict(log.X).std(axis=0).max() < 0.1 * log.fit().predict(log.X).std(axis=0).min()
 
 
 def test_a_service_never_shown_gets_the_average_of_the_others():

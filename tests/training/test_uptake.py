@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.boosting import LearnerSettings
 from training.evaluation.curves import expected_calibration_error
+from training.lockstep import LearnerSettings
 from training.uptake import UptakeModel
 
 RATES = np.array([0.1, 0.3, 0.6])

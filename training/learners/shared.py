@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.attribution import Attribution
-from training.boosting import DEFAULTS, Ensemble, LearnerSettings, cross_fit
+from training.boosting import Ensemble, cross_fit
 from training.effect_features import Known, Sources
 from training.evidence import Holdout
 from training.learners.trees import effect_settings, passed_on
+from training.lockstep import DEFAULTS, LearnerSettings
 from training.shrinkage import slope_and_z, trust
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.attribution import Attribution
-from training.boosting import DEFAULTS, Ensemble, Growth, LearnerSettings, grow
+from training.boosting import Ensemble, Growth, grow
 from training.effect_features import Known, Sources
 from training.evidence import Evidence
+from training.lockstep import DEFAULTS, LearnerSettings, at_once
 from training.shrinkage import shrink
 
 LEAST_ROWS = 400  # a service shown less often has no trees of its own
@@ -48,8 +50,9 @@ class ServiceTrees:
     def fit(self, evidence: Evidence) -> "ServiceTrees":
         """Learn from each service's pairs; sets `out_of_fold_`, the deviation of each pair."""
         rows = _enough(evidence)
-        growths = {j: self._grow(evidence, own, evidence.n_shown[j]) for j, own in rows.items()}
-        grown = {j: growth for j, growth in growths.items() if growth is not None}
+        works = [partial(self._grow, evidence, own, evidence.n_shown[j]) for j, own in rows.items()]
+        growths = zip(rows, at_once(len(evidence.service), self.n_jobs, works), strict=True)
+        grown = {j: growth for j, growth in growths if growth is not None}
         self.ensembles_ = [Ensemble()] * evidence.n_services
         self.strengths_ = np.zeros(evidence.n_services)
         self.out_of_fold_ = np.zeros(len(evidence.service))
@@ -61,7 +64,7 @@ class ServiceTrees:
         self.out_of_fold_ *= self.strengths_[evidence.service]
         return self
 
-    def _grow(self, evidence: Evidence, rows: NDArray[np.intp], n_shown: int) -> Growth | None:
+    def _grow(self, evidence: Evidence, rows: NDArray[np.intp], n_shown: int, n_jobs: int) -> Growth | None:
         settings = effect_settings(self.settings)
         settings = replace(settings, min_rows=int(min(settings.min_rows, max(40, n_shown // 25))))
         multiplier = evidence.multiplier[rows]
@@ -71,7 +74,7 @@ class ServiceTrees:
             evidence.fold[rows],
             settings,
             self.seed,
-            self.n_jobs,
+            n_jobs,
             weight=evidence.weight[rows] * multiplier**2,
         )
 

@@ -10,11 +10,11 @@ from offers.catalog import Catalog
 from offers.settings import DecisionSettings
 from offers.types import Estimates
 from training.averages import average_uplift
-from training.boosting import DEFAULTS
 from training.dataset import Dataset
 from training.evaluation.baselines import constant_values, popularity
 from training.fitting import Material
 from training.lists import choice_load
+from training.lockstep import DEFAULTS
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 
