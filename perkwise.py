@@ -27,7 +27,11 @@ from offers.settings import Settings, parse_settings
 from offers.types import Progress as ProgressCallback
 
 if TYPE_CHECKING:
+    from features.rules_file import RulesText
+    from features.tables import Tables
+    from offers.rules import Finding, RuleSet, Vocabulary
     from serving.replay import Replay, Replayed
+    from serving.rule_trial import Trial
     from training.bundle import Bundle
     from training.evaluation.figures import Evaluation
     from training.evaluation.list_value import Change
@@ -603,6 +607,7 @@ def score(
 
     Example: perkwise score var/shop --budget 5000 --out var/slates.parquet
     """
+    from features.rules_file import find_rules
     from features.tables import load_tables
     from serving.scoring import score as score_all
     from training.bundle import read_bundle
@@ -613,8 +618,11 @@ def score(
     file.parent.mkdir(parents=True, exist_ok=True)
     chosen = read_bundle(folder)
     tables = load_tables(data, settings.money)
+    in_force = sound_rules(find_rules(home(), data), names_in(tables, settings), settings)
     with progress_bars() as progress:
-        scores = score_all(tables, chosen, settings, int(now.timestamp() * 1e6), seed, budget, progress)
+        scores = score_all(
+            tables, chosen, settings, int(now.timestamp() * 1e6), seed, budget, in_force, progress
+        )
     scores.rows.to_parquet(file, index=False)
     arms = scores.rows.drop_duplicates("slate_id")["arm"].value_counts().to_dict()
     currency = settings.money.currency
@@ -699,6 +707,202 @@ def revoke_key(name: str, state: Path | None, as_json: bool) -> None:
     say(as_json, {"revoked": name}, f"Revoked {name}.")
 
 
+@main.group(cls=Commands)
+def rules() -> None:
+    """The benefit rules: check them, compare them, try them on all users."""
+
+
+def read_rules_text(file: Path) -> "RulesText":
+    """What a rules file holds, or its faults."""
+    from features.rules_file import read_rules
+
+    if not file.is_file():
+        raise ValueError(
+            f"there is no rules file {file}: check the path, or write one; docs/rules.md shows how."
+        )
+    return read_rules(file)
+
+
+def rules_vocabulary(data: Path, settings: Settings) -> "Vocabulary":
+    """The names that a data folder knows."""
+    from features.tables import load_tables
+
+    return names_in(load_tables(data, settings.money), settings)
+
+
+def names_in(tables: "Tables", settings: Settings) -> "Vocabulary":
+    """The names that tables know."""
+    from features.pipeline import Layout
+    from features.rule_facts import vocabulary_of
+    from features.tables import catalog_of
+
+    channels = tables.exposures["channel"].unique().tolist()
+    return vocabulary_of(
+        Layout.of(tables), settings.tiers.names, catalog_of(tables.services), settings, channels
+    )
+
+
+def parse_rules_file(
+    file: Path, vocabulary: "Vocabulary", settings: Settings
+) -> "tuple[RuleSet, tuple[Finding, ...]]":
+    """The rules of a file and all that a check finds."""
+    from offers.rule_checks import check_rules
+    from offers.rule_parsing import parse_rules
+    from offers.rules import FAULT, RuleSet
+
+    text = read_rules_text(file)
+    if text.faults:
+        return RuleSet(), text.faults
+    found, findings = parse_rules(text.content, vocabulary, text.digest)
+    if not any(finding.severity == FAULT for finding in findings):
+        now_us = int(datetime.now(UTC).timestamp() * 1e6)
+        findings += check_rules(found, vocabulary, settings.decision.max_services, now_us)
+    return found, tuple(sorted(findings))
+
+
+def sound_rules(file: Path | None, vocabulary: "Vocabulary", settings: Settings) -> "RuleSet":
+    """The rules of a file without faults; none where there is no file."""
+    from offers.rules import FAULT, RuleSet
+
+    if file is None:
+        return RuleSet()
+    found, findings = parse_rules_file(file, vocabulary, settings)
+    faults = [str(finding) for finding in findings if finding.severity == FAULT]
+    if faults:
+        raise ValueError(f"{file} has faults:\n" + "\n".join(f"- {fault}" for fault in faults))
+    return found
+
+
+@rules.command("check")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Whose names count; else serving.data.")
+@option_json
+def rules_check(file: Path | None, data: Path | None, as_json: bool) -> None:
+    """Check the benefit rules whole: every fault with its line and what to do.
+
+    Ends with an error where there is a fault.
+
+    Example: perkwise rules check rules.yaml --data var/shop
+    """
+    from features.rules_file import find_rules
+    from offers.rule_checks import switches_of
+    from offers.rules import FAULT
+
+    data = data or home() / read_settings().serving.data
+    settings = read_settings(data)
+    file = file or find_rules(home(), data)
+    if file is None:
+        raise ValueError(f"there is no rules.yaml in {home()} or {data}: write one; docs/rules.md shows how.")
+    vocabulary = rules_vocabulary(data, settings)
+    found, findings = parse_rules_file(file, vocabulary, settings)
+    is_sound = not any(finding.severity == FAULT for finding in findings)
+    switches = switches_of(found, vocabulary) if is_sound else None
+    answer = {
+        "file": str(file),
+        "hash": found.digest,
+        "sound": is_sound,
+        "rules": [rule.name for rule in found.rules],
+        "findings": [asdict(finding) for finding in findings],
+        "switches": asdict(switches) if switches else None,
+    }
+    lines = [f"{finding.severity:<8} {finding}" for finding in findings]
+    n_combinations = f", {switches.n_combinations} combinations of switches checked" if switches else ""
+    verdict = f"sound: {len(found.rules)} rules{n_combinations}" if is_sound else "not sound"
+    say(as_json, answer, *lines, f"{file} is {verdict}.")
+    if not is_sound:
+        raise click.exceptions.Exit(1)
+
+
+@rules.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@option_json
+def rules_diff(old: Path, new: Path, data: Path | None, bundle: str | None, as_json: bool) -> None:
+    """What differs between two rules files; with DATA also how many users it concerns.
+
+    Example: perkwise rules diff rules.yaml rules-next.yaml var/shop
+    """
+    from offers.rule_diff import changes
+
+    names_of = data or home() / read_settings().serving.data
+    settings = read_settings(names_of)
+    vocabulary = rules_vocabulary(names_of, settings)
+    before, after = (sound_rules(file, vocabulary, settings) for file in (old, new))
+    told = changes(before, after)
+    answer: dict[str, Any] = {"old": before.digest, "new": after.digest, "changes": told}
+    lines = told or ["The rules are the same."]
+    if data:
+        trial = try_on_all(data, bundle, settings, before, after, 0)
+        answer.update(
+            {key: trial.to_json()[key] for key in ("users", "refused_more", "allowed_more", "other_list")}
+        )
+        lines.append(
+            f"Of {trial.n_users:,} users {trial.n_refused_more:,} are refused something more, "
+            f"{trial.n_allowed_more:,} allowed something more, {trial.n_other_list:,} would get another list."
+        )
+    say(as_json, answer, *lines)
+
+
+@rules.command("dry-run")
+@data_argument
+@click.option("--rules", "file", type=click.Path(path_type=Path), help="Instead of those in force.")
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@option_seed
+@option_json
+def rules_dry_run(data: Path, file: Path | None, bundle: str | None, seed: int, as_json: bool) -> None:
+    """Who would get something else by new rules than by those in force, and what that is worth.
+
+    Without --rules, the rules in force are compared with none.
+
+    Example: perkwise rules dry-run var/shop --rules rules-next.yaml
+    """
+    from features.rules_file import find_rules
+    from offers.rules import RuleSet
+
+    settings = read_settings(data)
+    vocabulary = rules_vocabulary(data, settings)
+    in_force = sound_rules(find_rules(home(), data), vocabulary, settings)
+    before, after = (
+        (RuleSet(), in_force) if file is None else (in_force, sound_rules(file, vocabulary, settings))
+    )
+    trial = try_on_all(data, bundle, settings, before, after, seed)
+    gain, low, high = trial.worth
+    services = [
+        [name, f"{a:,}", f"{b:,}", f"{b - a:+,}"] for name, (a, b) in trial.by_service.items() if a or b
+    ]
+    tiers = [[name, f"{users:,}", f"{other:,}"] for name, (users, other) in trial.by_tier.items()]
+    say(
+        as_json,
+        trial.to_json(),
+        f"{trial.n_other_list:,} of {trial.n_users:,} users would get something else.",
+        table_of("Users shown each service", ["service", "before", "after", "change"], services),
+        table_of("By tier", ["tier", "users", "something else"], tiers),
+        *(
+            f"{one['user_id']}: {', '.join(one['before']) or 'nothing'} -> {', '.join(one['after']) or 'nothing'}"
+            + "".join(f"; not {name}: {reason}" for name, reason in one["why_not"].items())
+            for one in trial.examples
+        ),
+        f"Worth {gain:+.4g} {settings.money.currency} a user ({low:+.4g} to {high:+.4g}), {trial.worth_kind}.",
+    )
+
+
+def try_on_all(
+    data: Path, bundle: str | None, settings: Settings, before: "RuleSet", after: "RuleSet", seed: int
+) -> "Trial":
+    """Both sets of rules on all users, now."""
+    from features.tables import load_tables
+    from serving.rule_trial import try_rules
+    from training.bundle import read_bundle
+
+    chosen = read_bundle(find_bundle(bundle))
+    tables = load_tables(data, settings.money)
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+    with progress_bars() as progress:
+        return try_rules(tables, chosen, settings, before, after, now_us, seed, progress)
+
+
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
@@ -717,7 +921,8 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
     settings = read_settings(data)
     state = state or home() / "var" / "state.db"
     state.parent.mkdir(parents=True, exist_ok=True)
-    run_service(data, keep_bundle(find_bundle(bundle), home() / "var"), state, settings, host, port)
+    files = (data / "rules.yaml", home() / "rules.yaml")
+    run_service(data, keep_bundle(find_bundle(bundle), home() / "var"), state, settings, host, port, files)
 
 
 @main.command()

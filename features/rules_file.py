@@ -56,9 +56,9 @@ def rules_hash(content: bytes) -> str:
 
 
 def parse_yaml(content: bytes) -> RulesText:
-    """YAML's mappings, lists and plain values. A text stays a text unless it is a number, true, false or null.
+    """YAML's mappings, lists and plain values; a text is one unless it is a number, true, false or null.
 
-    Aliases, tags and keys that stand twice are faults, so that a small file stays small and says what it says.
+    Aliases, tags and keys that stand twice are faults: a small file stays small and says what it says.
 
     >>> parse_yaml(b"rules:\\n- name: no\\n").content.value["rules"].value[0].value["name"]
     Lined(value='no', line=2)

@@ -64,7 +64,7 @@ def eligible(
     rules: RuleSet | None = None,
     facts: Facts | None = None,
 ) -> Eligibility:
-    """What may be offered, by the catalogue's dates, tiers, scenarios and capacities, and by the benefit rules.
+    """What may be offered, by the catalogue's dates, tiers, scenarios and capacities, and by the rules.
 
     Parameters
     ----------

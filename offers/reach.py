@@ -1,8 +1,8 @@
-"""Can a condition hold for anybody? By sets and intervals where they decide it, else by a search for an example."""
+"""Can a condition hold for anybody? By sets and intervals where they decide it, else by a search."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,12 +130,7 @@ class _Range:
 
 def _cases(condition: Condition) -> Iterator[tuple[Condition, ...]]:
     """The condition as cases, each a set of comparisons that must hold together; at most one too many."""
-    n_cases = 0
-    for case in _expanded(condition):
-        yield case
-        n_cases += 1
-        if n_cases > _MOST_CASES:
-            return
+    return islice(_expanded(condition), _MOST_CASES + 1)
 
 
 def _expanded(condition: Condition) -> Iterator[tuple[Condition, ...]]:

@@ -264,7 +264,7 @@ def _reachable_services(rules: RuleSet, vocabulary: Vocabulary) -> set[str]:
 
 
 def _smallest_conflict(demands: Sequence[_Demand], vocabulary: Vocabulary) -> tuple[_Demand, ...]:
-    """The fewest demands that nobody can fit together; empty where somebody fits all, or one alone fits nobody."""
+    """The fewest demands that nobody can fit together; empty where there are none, or one alone is enough."""
     if len(demands) < 2 or _can_hold(demands, vocabulary):
         return ()
     for n in range(1, len(demands) + 1):

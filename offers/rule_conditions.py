@@ -27,7 +27,7 @@ from offers.conditions import (
     negate,
     shown,
 )
-from offers.rules import ColumnKind, Vocabulary, nearest
+from offers.rules import Vocabulary, nearest
 
 MAX_LENGTH = 1000  # characters
 MAX_DEPTH = 20  # of brackets
@@ -207,9 +207,9 @@ class _Reader:
             return _as_profiles_hold(float(node.value))
         if isinstance(node, ast.BooleanExpression):
             return float(node.value)
-        if isinstance(node, (ast.AddExpression, ast.SubtractExpression, ast.ArithmeticExpression)):
-            if node.type in _SUMS:
-                return Arithmetic(_SUMS[node.type], self._term(node.left), self._term(node.right))
+        is_sum = isinstance(node, (ast.AddExpression, ast.SubtractExpression, ast.ArithmeticExpression))
+        if is_sum and node.type in _SUMS:
+            return Arithmetic(_SUMS[node.type], self._term(node.left), self._term(node.right))
         if isinstance(node, ast.UnaryExpression) and node.type == "uminus":
             return Arithmetic("-", 0.0, self._term(node.right))
         name = self._column(node)

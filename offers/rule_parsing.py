@@ -210,7 +210,7 @@ def _rule(reading: _Reading, lined: Lined) -> Rule:
         reading.fault(parts["enabled"].line, "`enabled` needs `switchable: true` beside it.")
     conditions = {key: reading.condition(parts[key], key) for key in ("who", "must_show") if key in parts}
     return Rule(
-        name=str(name.value) if name else "",
+        name=str(name.value) if name else reading.where.removesuffix(": "),
         line=lined.line,
         services=services,
         who=conditions.get("who"),

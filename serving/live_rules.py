@@ -1,4 +1,4 @@
-"""The rules of a running service: read again when their file changes, kept as they were while it has faults."""
+"""The rules of a running service: read again when their file changes, kept while it has faults."""
 
 import logging
 import threading

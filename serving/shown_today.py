@@ -19,7 +19,7 @@ class ShownToday:
         self._total = np.zeros(n_services, np.int64)
 
     def add(self, at_us: int, place: int, times: int = 1) -> None:
-        """A service was shown; a place outside the catalogue, that of a service no longer there, is left out."""
+        """A service was shown; a place outside the catalogue is left out."""
         if not 0 <= place < self._n_services:
             return
         quarter = at_us // _QUARTER_US
