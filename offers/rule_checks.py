@@ -80,8 +80,8 @@ def switches_of(rules: RuleSet, vocabulary: Vocabulary) -> Switches:
     return Switches(
         tuple(rule.name for rule in switchable),
         2 ** len(switchable),
-        tuple(sorted(nothing, key=len)),
-        tuple(sorted(lost, key=len)),
+        tuple(sorted(nothing, key=lambda off: (len(off), off))),
+        tuple(sorted(lost, key=lambda off: (len(off), off))),
     )
 
 
@@ -225,7 +225,7 @@ def _switch_faults(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:
         (found.nothing, "nobody can be shown anything"),
         (found.must_show_lost, "a service that must be shown is switched off"),
     ):
-        if off_now in cases and (off_now or not found.names):
+        if off_now in cases and cases is found.nothing:
             off = f"with {_named(off_now)} off, " if off_now else ""
             yield Finding(line, FAULT, f"As it is, {off}{what}: switch something on, or mend the rules.")
         elif cases:

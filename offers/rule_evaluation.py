@@ -257,8 +257,8 @@ def _when_not(rule: Rule, facts: Facts, timezone: str, user: int) -> str:
 
 
 def _moment(at_us: int, timezone: str) -> str:
-    local = local_us(np.array([at_us]), timezone)[0]
-    return f"{np.datetime64(int(local), 'us').astype('datetime64[m]')} {timezone}".replace("T", " ")
+    local = np.datetime64(int(local_us(np.array([at_us]), timezone)[0]), "us")
+    return f"{str(local.astype('datetime64[m]')).replace('T', ' ')} {timezone}"
 
 
 def _clock(minute: int) -> str:

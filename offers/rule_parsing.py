@@ -287,6 +287,7 @@ def _providers(reading: _Reading, lined: Lined, services: Sequence[str]) -> tupl
             reading.absent(name.line, text)
     if len(names) < 2:
         reading.fault(lined.line, "providers must name two or more, in the order in which they take turns.")
+        return ()
     beside = sorted(str(provider) for provider in known if provider not in [name.value for name in names])
     if beside:
         reading.fault(
