@@ -903,6 +903,57 @@ def try_on_all(
         return try_rules(tables, chosen, settings, before, after, now_us, seed, progress)
 
 
+@main.command("simulate-loop")
+@click.option("--users", default=20_000, show_default=True)
+@click.option("--services", default=12, show_default=True)
+@click.option("--weeks", default=12, show_default=True)
+@click.option(
+    "--shift-week",
+    type=click.IntRange(0),
+    default=7,
+    show_default=True,
+    help="When the world changes; 0: never.",
+)
+@click.option("--out", "file", type=click.Path(path_type=Path), help="The page; else var/loop.html.")
+@option_seed
+@option_json
+def simulate_loop(
+    users: int, services: int, weeks: int, shift_week: int, file: Path | None, seed: int, as_json: bool
+) -> None:
+    """Decide, let a simulated world answer, retrain and promote, week by week, beside three other loops.
+
+    Says what share of the oracle's value each loop reaches; the page shows the learning curves.
+
+    Example: perkwise simulate-loop --users 2000 --weeks 4
+    """
+    from training.loop.report import render
+    from training.loop.simulate import simulate
+    from training.loop.summary import NAMES, curves, findings
+
+    settings = read_settings()
+    with progress_bars() as progress:
+        run = simulate(users, services, weeks, seed, settings, shift_week, progress)
+    command = (
+        f"perkwise simulate-loop --users {users} --services {services} --weeks {weeks} "
+        f"--shift-week {shift_week} --seed {seed}"
+    )
+    file = file or home() / "var" / "loop.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(render([run], command), encoding="utf-8")
+    found = curves([run])
+    rows = [
+        [week.week, *(one.told(week.week) for one in found.values()), week.loops["perkwise"].notes.reason]
+        for week in run.weeks
+    ]
+    say(
+        as_json,
+        {**run.to_json(), "report": str(file)},
+        *findings([run]),
+        table_of("Share of the oracle's value", ["week", *(NAMES[name] for name in found), "gate"], rows),
+        f"Report   {file}",
+    )
+
+
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")

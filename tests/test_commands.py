@@ -44,7 +44,11 @@ STAGES = [
     "rollback",
     "score",
     "keys",
+    "rules",
+    "simulate-loop",
     "serve",
+    "replay",
+    "export-log",
     "package",
     "demo",
 ]

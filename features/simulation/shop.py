@@ -41,6 +41,8 @@ WEEK_DAYS = 7  # from one decision to the next, and the length of both outcome w
 HISTORY_DAYS = 112  # of customers left alone, before the first decision
 HASTE = 2.0  # orders come twice as often as in `features.world`, so that as many fall into the shorter window
 
+_MOST_DRAWS = 1000  # of the services that shift
+
 _KINDS = {"visits": OTHER, "views": VIEWED, "clicks": CLICKED, "uses": USED}  # of events
 
 
@@ -218,14 +220,15 @@ def shifted(offering: Offering, share: float, rng: np.random.Generator) -> Offer
     """The services after a planted shift: a share of them pass their effects on, each to the next.
 
     What is passed on is how users take a service up and what it does to them; costs, topics and regions stay.
-    The services are drawn so that each takes over from one of another role.
+    The services are drawn so that each takes over from one of another role, where that can be.
     """
     n_moved = max(2, round(share * len(offering)))
-    by_role = np.argsort(offering.role + rng.random(len(offering)), kind="stable")
-    moved = np.sort(rng.permutation(len(offering))[:n_moved])
-    moved = by_role[moved]
-    source = np.arange(len(offering))
-    source[moved] = np.roll(moved, max(1, n_moved // 2))
+    for _ in range(_MOST_DRAWS):
+        moved = rng.permutation(len(offering))[:n_moved]
+        source = np.arange(len(offering))
+        source[moved] = np.roll(moved, 1)
+        if (offering.role[moved] != offering.role[source[moved]]).all():
+            break
     return replace(
         offering,
         role=offering.role[source],

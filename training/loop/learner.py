@@ -256,7 +256,7 @@ class Loop:
         )
 
     def _find_drift(self) -> tuple[str, ...]:
-        """Services that last week answered otherwise than predicted: their older rows are left out from now on."""
+        """Services whose answers last week were not those predicted; their older rows are left out."""
         pending, n_services = self._pending, len(self.market.catalog)
         if self._drifted_in is None:
             self._drifted_in = np.zeros(n_services, np.intp)

@@ -1,7 +1,7 @@
 """Four loops in the same world, with the same luck: share of the oracle's value, week by week."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from training.loop.learner import LOOPS, Loop, Notes, Plan, Rules
 from training.loop.market import Market, Truth
 
 SHIFT_SHARE = 1 / 3  # of the services pass their effects on when the world shifts
+LONGEST = 3  # services in a list: hardly anybody's best list in this world is longer
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def simulate(
     ValueError
         Where a size is too small.
     """
+    longest = min(settings.decision.max_services, LONGEST)
+    settings = replace(settings, decision=replace(settings.decision, max_services=longest))
     market = Market.open(n_users, n_services, n_weeks, np.random.default_rng([seed, 0]))
     held_out = np.array(
         [exploration.in_holdout(user, settings.exploration) for user in market.user_ids], dtype=bool

@@ -1,4 +1,4 @@
-"""What the weeks of one or several runs say together: means, intervals over seeds, and whether goals are met."""
+"""What one or several runs say together: means, intervals over seeds, and the findings in sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
