@@ -4,7 +4,6 @@ python -m benchmarks.replay                # 100,000 decisions of 35 services; -
 """
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
@@ -16,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 
+from features.history import History
+from features.pipeline import compute
 from features.tables import load_tables
 from features.tiers import TIER_COLUMN, Tiers
 from features.world import make_world, write_world
 from offers.settings import ExplorationSettings, Settings
-from serving.application import Application
+from serving import decision_log
+from serving.answers import exposure_rows
 from serving.database import Database, reading
-from serving.recommender import recommend
-from serving.records import asked_of, from_text, keep_basis, record_of, to_text
+from serving.recommender import Asked, recommend
+from serving.records import Basis, Record, asked_of, from_text, keep_basis, record_of, to_text
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
 from training.lockstep import LearnerSettings
 from training.source import read_source
@@ -33,7 +36,7 @@ from training.uptake import UptakeModel
 
 _SETTINGS = Settings(exploration=ExplorationSettings(holdout=0.05, explore=0.2))
 _PROJECT = Path(__file__).resolve().parents[1]
-_AT_ONCE = 1000  # requests in one batch, as a client would send them
+_SIZES = (1, 7, 32, 250, 1000)  # of batches
 
 
 def make_bundle(data: Path, var: Path) -> Bundle:
@@ -68,20 +71,37 @@ def make_bundle(data: Path, var: Path) -> Bundle:
 
 
 def decide(data: Path, bundle: Bundle, state: Path, n_decisions: int) -> float:
-    """So many decisions by the service's application, alone and in batches; the seconds they took."""
+    """So many decisions, in batches of one to a thousand users; the seconds they took."""
     tables = load_tables(data, _SETTINGS.money)
+    history = History.of(tables, bundle.layout, bundle.windows.uptake_days)
+    n_users, now_us = len(history.user_ids), time.time_ns() // 1000
+    profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us))
+    tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)]).tolist()
     database = Database(state)
-    application = Application(tables, bundle, database, _SETTINGS, lambda: time.time_ns() // 1000)
-    users = tables.users["user_id"].astype(str).tolist()
-    started = time.perf_counter()
-    for first in range(0, n_decisions, _AT_ONCE):
-        last = min(first + _AT_ONCE, n_decisions)
-        rows = [{"user_id": users[number % len(users)], "n": 1 + number % 5} for number in range(first, last)]
-        answered = asyncio.run(application.recommend_batch(rows))
-        assert all("decision_id" in one for one in answered)
-        print(f"decided {last:,} of {n_decisions:,}", file=sys.stderr)
+    basis = database.run_now(partial(keep_basis, bundle=bundle, settings=_SETTINGS))
+    started, first = time.perf_counter(), 0
+    while first < n_decisions:
+        size = min(_SIZES[first % len(_SIZES)], n_decisions - first)
+        asked = [
+            Asked(history.user_ids[user], profiles[user], tiers[user], now_us, number, 1 + number % 5)
+            for number in range(first, first + size)
+            for user in [number % n_users]
+        ]
+        made = recommend(bundle, _SETTINGS, asked, now_us)
+        records = [
+            record_of(f"{first + number:08d}", decision.asked.user_id, decision, basis, "app")
+            for number, decision in enumerate(made)
+        ]
+        database.run_now(partial(_keep_all, records=records, basis=basis))
+        first += size
+        print(f"decided {first:,} of {n_decisions:,}", file=sys.stderr)
     database.close()
     return time.perf_counter() - started
+
+
+def _keep_all(connection: sa.Connection, records: list[Record], basis: Basis) -> None:
+    for record in records:
+        decision_log.keep(connection, record, exposure_rows(record, basis.names), None, "")
 
 
 def record_costs(state: Path, bundle: Bundle) -> dict[str, float]:
