@@ -69,6 +69,9 @@ class Allocation:
     used: Floats  # (n_budgets,) never more than the amount
     worth: float  # of all lists, money
     bound: float  # no lists within the budgets are worth more
+    barred: NDArray[
+        np.bool_
+    ]  # (n_users, n_services): without these, ``decide`` gives the lists at the prices
 
     @property
     def gap(self) -> float:
@@ -129,7 +132,8 @@ def allocate(
     price, used = np.full(len(budgets), np.inf), np.zeros(len(budgets))
     is_open = np.array([one.amount > 0 for one in budgets], dtype=bool)
     price[is_open], used[is_open] = found.price, found.used
-    return replace(found, budgets=tuple(budgets), price=price, used=used)
+    nothing = without_money(budgets, case.catalog, case.tracks)
+    return replace(found, budgets=tuple(budgets), price=price, used=used, barred=found.barred | nothing)
 
 
 def _within(
@@ -144,9 +148,9 @@ def _within(
     lists = _lists_at(price, case, budgets, workers, progress)
     priced = lists.worth.sum() - float(price @ lists.used.sum(axis=0, dtype=np.float64))
     bound = priced + float(price @ amount)
-    lists = _repaired(lists, case, budgets, amount, price)
+    barred = _repair(lists, case, budgets, amount, price)
     used = lists.used.sum(axis=0, dtype=np.float64)
-    return Allocation(lists.slates, budgets, price, used, float(lists.worth.sum()), bound)
+    return Allocation(lists.slates, budgets, price, used, float(lists.worth.sum()), bound, barred)
 
 
 def _solve(case: Case, budgets: tuple[Budget, ...], amount: Floats, rng: np.random.Generator) -> Floats:
@@ -278,26 +282,29 @@ def _fill(
     lists.worth[rows] = priced + used @ price
 
 
-def _repaired(
+def _repair(
     lists: _Lists, case: Case, budgets: tuple[Budget, ...], amount: Floats, price: Floats
-) -> _Lists:
-    """The same lists but for some that are replaced by ones that use nothing of a budget exceeded.
+) -> NDArray[np.bool_]:
+    """Replace lists by ones that use nothing of a budget exceeded; the answer is what was barred for that.
 
     Users are taken in the order of what their lists are worth beyond the prices, for each unit used.
     """
+    barred = np.zeros(case.eligible.shape, dtype=bool)
     for _ in range(2 * len(budgets)):
         over = lists.used.sum(axis=0, dtype=np.float64) - amount
         if not (over > 0).any():
             break
-        worst = int((over / amount).argmax())
+        worst = int((over / np.maximum(amount, 1e-9)).argmax())
         rows = _cheapest_to_leave(lists, worst, float(over[worst]), price)
-        _fill(lists, rows, price, _barred(case.take(rows), budgets[worst]), budgets)
+        empty = replace(budgets[worst], amount=0.0)
+        barred[rows] |= without_money([empty], case.catalog, case.tracks[rows])
+        _fill(lists, rows, price, _without(case.take(rows), barred[rows]), budgets)
     for place in np.flatnonzero(lists.used.sum(axis=0, dtype=np.float64) > amount):  # no list at all
-        over = float(lists.used[:, place].sum(dtype=np.float64) - amount[place])
-        rows = _cheapest_to_leave(lists, int(place), over, price)
-        lists.slates.services[rows], lists.slates.length[rows] = -1, 0
-        lists.used[rows], lists.worth[rows] = 0, 0
-    return lists
+        over_there = float(lists.used[:, place].sum(dtype=np.float64) - amount[place])
+        rows = _cheapest_to_leave(lists, int(place), over_there, price)
+        barred[rows] = True
+        _fill(lists, rows, price, _without(case.take(rows), barred[rows]), budgets)
+    return barred
 
 
 def _cheapest_to_leave(lists: _Lists, place: int, over: float, price: Floats) -> NDArray[np.intp]:
@@ -310,12 +317,6 @@ def _cheapest_to_leave(lists: _Lists, place: int, over: float, price: Floats) ->
     return users[order[:n]]
 
 
-def _barred(case: Case, budget: Budget) -> Case:
-    """The same users without what would use this budget."""
-    nothing = without_money([replace(budget, amount=0.0)], case.catalog, case.tracks)
-    rules = case.list_rules
-    return replace(
-        case,
-        eligible=case.eligible & ~nothing,
-        list_rules=None if rules is None else ListRules(rules.at_most, rules.must_show & ~nothing),
-    )
+def _without(case: Case, barred: NDArray[np.bool_]) -> Case:
+    """The same users, who may not be shown what is barred."""
+    return replace(case, eligible=case.eligible & ~barred)

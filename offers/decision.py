@@ -82,6 +82,7 @@ def make_decisions(
     choice_load: NDArray[np.float64] | None = None,
     prices: Prices | None = None,
     list_rules: ListRules | None = None,
+    nothing_share: float | None = None,
 ) -> Decisions:
     """A decision for each user; each depends on its own row alone.
 
@@ -99,6 +100,8 @@ def make_decisions(
         The longest list, of all or of each; ``settings.decision.max_services`` where it is not given.
     choice_load, prices, list_rules : optional
         As ``offers.policy.decide`` takes them.
+    nothing_share : float, optional
+        Of users, in any holdout of everything; ``settings.exploration.holdout`` where there is one alone.
 
     Examples
     --------
@@ -138,7 +141,7 @@ def make_decisions(
         slate_propensity=np.empty(len(candidates)),
     )
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
-        _draw(decisions, user, is_held_out, seed, settings, list_rules)
+        _draw(decisions, user, is_held_out, seed, settings, list_rules, nothing_share)
     return decisions
 
 
@@ -149,6 +152,7 @@ def _draw(
     seed: Seed,
     settings: Settings,
     list_rules: ListRules | None,
+    nothing_share: float | None,
 ) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
@@ -159,7 +163,7 @@ def _draw(
         must_show = [position for position in policy_list if list_rules.must_show[user, position]]
         lists = FeasibleLists.of(candidates, limit, list_rules.at_most, must_show)
     drawn = exploration.draw(policy_list, lists, is_held_out, settings.exploration, rng)
-    found = exploration.propensity(drawn.services, policy_list, lists, settings.exploration)
+    found = exploration.propensity(drawn.services, policy_list, lists, settings.exploration, nothing_share)
     length = len(drawn.services)
     decisions.arms[user] = drawn.arm
     decisions.length[user] = length

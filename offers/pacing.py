@@ -1,9 +1,11 @@
 """Spending a budget over its period: prices that follow the spend, and a stop before it is exceeded.
 
 A period pays for the offers made in it. A contact is spent at once. A use may come until the uptake window
-closes, so what it may cost is held from the decision on: the expected cost times ``use_cover``, less as the
-window passes, and never more than each offer used once; when the window closes the rest is released. What
-is spent and held together never exceeds the budget less its reserve, which only a declared shift opens.
+closes, so what it may cost is held from the decision on: the expected cost times ``use_cover`` and room for
+chance, less as the window passes, and never more than each offer used once; when the window closes the rest
+is released. An offer is made where what is spent and held together stays below the budget less its reserve,
+which only a declared shift opens. Users who are eagerer than the cover draw on the reserve; where every
+offer is held in full (a cover of 1000) nothing can.
 
 Before that stop the price λ slows the spending: it rises while more is spent than what is left divided by the
 time that is left, and falls while less is (dual mirror descent with the target of what remains: Balseiro,
@@ -12,13 +14,15 @@ Lu and Mirrokni 2023, The best of many worlds: dual mirror descent for online al
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import exp
+from math import exp, sqrt
 
 from offers.settings import PacingSettings
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
+_ALL = 1000.0  # a use_cover from which every offer counts as used
+_DEVIATIONS = 2.5  # of chance, held on top of the cover
 _RATE = 0.08  # of change of the price in a step in which twice the target is spent
 _STEPS = 500  # of a period
 
@@ -47,6 +51,7 @@ class _Held:
 
     expected: float = 0.0
     full: float = 0.0  # each used once
+    variance: float = 0.0  # at most, of independent uses
 
 
 @dataclass
@@ -83,27 +88,33 @@ class Account:
 
     def hold_of(self, expected: float, full: float) -> float:
         """What is held for an offer just made."""
-        return min(full, self.settings.use_cover * expected)
+        return full if self.settings.use_cover >= _ALL else min(full, self.settings.use_cover * expected)
 
     def room(self, now_us: int) -> float:
         """What a further offer may spend and hold; below 0 where offers were used more than was covered."""
-        cover = self.settings.use_cover
-        held = sum(
-            min(one.full, cover * one.expected * self._left(hour, now_us)) for hour, one in self.held.items()
-        )
+        full = sum(one.full for one in self.held.values())
+        held = full
+        if self.settings.use_cover < _ALL:
+            left = {hour: self._left(hour, now_us) for hour in self.held}
+            spread = sqrt(sum(one.variance * left[hour] for hour, one in self.held.items()))
+            mean = sum(one.expected * left[hour] for hour, one in self.held.items())
+            held = min(full, self.settings.use_cover * mean + _DEVIATIONS * spread)
         return self.open_amount - self.spent - held
 
-    def offer(self, now_us: int, contact: float, expected: float = 0.0, full: float = 0.0) -> None:
-        """Take in an offer: its contact is spent, its use is held."""
+    def offer(
+        self, now_us: int, contact: float, expected: float = 0.0, full: float = 0.0, n_offers: int = 1
+    ) -> None:
+        """Take in an offer, or several alike together: the contact is spent, the use is held."""
         self.advance(now_us)
         self.spent += contact
         if full > 0:
             held = self.held.setdefault(now_us // HOUR_US, _Held())
             held.expected += expected
             held.full += full
+            held.variance += expected * full / n_offers
 
     def use(self, offered_at_us: int, cost: float, expected: float) -> None:
-        """An offer was used: what was held for it is spent. Of an earlier period it costs this one nothing."""
+        """An offer was used: what was held for it is spent; of an earlier period, nothing of this one."""
         if offered_at_us < self.start_us:
             return
         self.spent += cost
@@ -111,6 +122,7 @@ class Account:
         if held:
             held.expected = max(0.0, held.expected - expected)
             held.full = max(0.0, held.full - cost)
+            held.variance = max(0.0, held.variance - expected * cost)
 
     def declare(self, shift: Shift) -> bool:
         """Open the reserve, where the shift is of this budget and period; was that so?"""

@@ -12,15 +12,17 @@ from features.pipeline import compute
 from features.rule_facts import facts_of, past_of, shown_today
 from features.tables import Tables
 from features.tiers import TIER_COLUMN
-from offers import exploration
-from offers.budget import solve_price
+from offers.allocation import Allocation, Case, allocate
+from offers.budget import MONEY, Budget, budgets_of, prices_of
 from offers.decision import Decisions, make_decisions
 from offers.eligibility import Eligibility, eligible
-from offers.policy import decide, expected_costs
+from offers.holdouts import memberships
+from offers.policy import expected_costs
 from offers.ranking import is_known
 from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.types import Estimates, Progress, Slates
+from offers.tracks import Tracks, check_services, tracks_of
+from offers.types import Estimates, Progress
 from training.bundle import Bundle
 
 
@@ -31,6 +33,7 @@ class Scores:
     rows: pd.DataFrame  # columns of the table exposures, then uptake, uplift, value, cost and cold
     money_price: float  # what a cost of 1 had to earn on top
     expected_cost: float  # of the policy's lists, currency units
+    allocation: Allocation  # budgets, their prices, and how far the lists may be from the best
 
 
 def score(
@@ -52,7 +55,7 @@ def score(
     seed : int
         The same seed draws the same exploration.
     budget : float, optional
-        Money that the lists may be expected to cost together; the price of money is raised until they do.
+        Money that the lists may be expected to cost together, beside the budgets of the settings.
     rules : RuleSet, optional
         The benefit rules. No channel is told, so what a rule keeps for a channel is shown to nobody.
 
@@ -68,37 +71,66 @@ def score(
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
     estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
     tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
+    check_services(settings, bundle.catalog)
+    tracks = tracks_of(tiers.tolist(), bundle.catalog, settings)
+    held = memberships(
+        history.user_ids, settings.exploration, settings.holdouts, bundle.catalog, tracks.services, now_us
+    )
     allowed = allow_all(history, bundle, profiles, tiers.tolist(), now_us, rules or RuleSet())
-    candidates = allowed.mask & is_known(estimates)
+    allowed = replace(allowed, mask=allowed.mask & ~tracks.excluded & (held.refused < 0))
     load = bundle.choice_load(tiers.tolist())
-    held_out = np.array(
-        [exploration.in_holdout(user_id, settings.exploration) for user_id in history.user_ids], dtype=bool
+    everybody = Case(
+        estimates,
+        allowed.mask & is_known(estimates),
+        bundle.catalog,
+        settings.decision,
+        tracks.of_user,
+        tracks.max_services,
+        load,
+        allowed.list_rules,
     )
-
-    def slates_at(price: float) -> Slates:
-        return decide(
-            estimates,
-            candidates,
-            bundle.catalog,
-            _dearer(settings, price).decision,
-            choice_load=load,
-            list_rules=allowed.list_rules,
-        )
-
-    def cost_at(price: float) -> float:
-        costs = expected_costs(slates_at(price), estimates, bundle.catalog, settings.decision, load)
-        return float(costs[~held_out].sum())
-
-    price = 0.0 if budget is None else solve_price(cost_at, budget)
-    priced = _dearer(settings, price)
-    seeds = [(seed, user) for user in range(n_users)]
+    served = everybody.take(np.flatnonzero(~held.nothing))  # the others cost nothing
+    budgets = _budgets(settings, bundle, tracks, budget)
+    found = allocate(served, budgets, np.random.default_rng(seed))
+    finite = np.where(np.isfinite(found.price), found.price, 0.0)
+    barred = np.zeros_like(allowed.mask)
+    barred[~held.nothing] = found.barred
     made = make_decisions(
-        estimates, allowed, priced, held_out, seeds, choice_load=load, list_rules=allowed.list_rules
+        estimates,
+        replace(allowed, mask=allowed.mask & ~barred),
+        settings,
+        held.nothing,
+        [(seed, user) for user in range(n_users)],
+        max_services=tracks.max_services,
+        choice_load=load,
+        prices=prices_of(finite, budgets, estimates, bundle.catalog, tracks.of_user),
+        list_rules=allowed.list_rules,
+        nothing_share=held.share,
     )
+    priced = _dearer(settings, _price_for_all(budgets, finite))
+    costs = expected_costs(made.slates, estimates, bundle.catalog, settings.decision, load)
     return Scores(
         rows=_rows(_shown(made), history.user_ids, estimates, bundle, priced, now_us),
         money_price=priced.decision.money_price,
-        expected_cost=cost_at(price),
+        expected_cost=float(costs[~held.nothing].sum()),
+        allocation=found,
+    )
+
+
+def _budgets(settings: Settings, bundle: Bundle, tracks: Tracks, budget: float | None) -> tuple[Budget, ...]:
+    """Those of the settings, each as if this batch were all of its period, and the one that was asked for."""
+    asked = () if budget is None else (Budget("--budget", MONEY, budget),)
+    return (*budgets_of(settings.budgets, bundle.catalog, tracks.names), *asked)
+
+
+def _price_for_all(budgets: Sequence[Budget], price: NDArray[np.float64]) -> float:
+    """What money costs everybody, whatever is shown."""
+    return float(
+        sum(
+            at
+            for one, at in zip(budgets, price.tolist())
+            if one.kind == MONEY and one.service == one.track == -1
+        )
     )
 
 

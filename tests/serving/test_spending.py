@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from offers.catalog import Catalog
+from offers.pacing import DAY_US, Shift
+from offers.settings import parse_settings
+from offers.types import Service
+from serving.spending import Offer, Spending, append_shift, read_shifts
+
+MONDAY = 4 * DAY_US
+CATALOG = Catalog.of([Service("free", "Free"), Service("gift", "Gift", unit_cost=4.0, contact_cost=0.5)])
+SETTINGS = parse_settings(
+    {
+        "tracks": [{"name": "high", "tiers": ["gold"]}],
+        "pacing": {"use_cover": 1000},
+        "budgets": [
+            {"name": "all", "period": "week", "money": 20.0},
+            {"name": "high", "period": "week", "contacts": 5, "track": "high"},
+        ],
+    }
+)
+
+
+def spending():
+    made = Spending(SETTINGS, CATALOG, np.array([0.5, 0.25]))
+    made.advance(MONDAY)
+    return made
+
+
+def test_each_offer_and_use_is_spent_where_it_belongs():
+    made = spending()
+    used = Offer(MONDAY, 1, track=0, used_at_us=MONDAY + 5)
+    made.replay([used, Offer(MONDAY + 1, 0, track=-1)], [], MONDAY + 10)
+    money, contacts = made.accounts
+    assert money.spent == 4.5 and contacts.spent == 1
+    later = spending()
+    later.replay([used], [], MONDAY + 7 * DAY_US)
+    assert later.accounts[0].spent == 0  # a new week
+
+
+def test_what_has_no_room_is_barred_and_what_is_free_is_not():
+    made = spending()
+    assert made.barred(0, 3, MONDAY).tolist() == [False, False]  # 3 × 4.5 fit into 16
+    made.replay([Offer(MONDAY, 1, -1)], [], MONDAY)
+    assert made.barred(0, 3, MONDAY).tolist() == [False, True]
+    assert made.barred(0, 2, MONDAY).tolist() == [False, False]
+    assert made.barred(0, 5, MONDAY).tolist() == [True, True]  # contacts: 4 are open, 5 may be shown
+    assert made.barred(-1, 5, MONDAY).tolist() == [False, True]
+
+
+def test_a_shift_in_the_audit_opens_the_reserve_of_its_week(tmp_path):
+    file = tmp_path / "var" / "budget-audit.jsonl"
+    assert read_shifts(file) == []
+    append_shift(file, Shift("all", MONDAY + 5, "Ada", "a sale"))
+    made = spending()
+    made.replay([], read_shifts(file), MONDAY + 10)
+    assert [account.is_reserve_open for account in made.accounts] == [True, False]
+    assert made.forecasts(MONDAY + 10, 100.0)[0].open_amount == 20
+
+
+def test_a_broken_audit_line_is_named(tmp_path):
+    file = tmp_path / "audit.jsonl"
+    file.write_text('{"budget": "all"}\n')
+    with pytest.raises(
+        ValueError, match=r"must hold a declared shift in line 1, got .* Put it right or remove"
+    ):
+        read_shifts(file)
