@@ -3,15 +3,19 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from features.tables import Tables, catalog_of
 from offers.budget import MONEY, Budget, budgets_of
 from offers.catalog import Catalog
 from offers.pacing import DAY_US, Account, Forecast, Shift, forecast
 from offers.settings import Settings
+from serving.database import events, exposures
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,45 @@ class Spending:
             for budget, account in zip(self.budgets, self.accounts)
             if budget.service in (-1, offer.service) and budget.track in (-1, offer.track)
         ]
+
+
+def spending_of(
+    connection: sa.Connection, tables: Tables, settings: Settings, shifts: Sequence[Shift], now_us: int
+) -> tuple[Spending, float | None]:
+    """The accounts as the service's log tells them, and the shop's revenue a day; None without orders.
+
+    Uptake is the rate at which each service was used so far, after ten offers of which one was used.
+    Users' tracks are not in these tables, so budgets of a track count what is of its services.
+    """
+    catalog = catalog_of(tables.services)
+    track_of = {service: place for place, track in enumerate(settings.tracks) for service in track.services}
+    window_us = settings.windows.uptake_days * DAY_US
+    used: dict[tuple[str, str], list[int]] = {}
+    for row in connection.execute(sa.select(events).where(events.c.event == "used")):
+        used.setdefault((row.user_id, row.service_id), []).append(row.at_us)
+    offers = []
+    for row in connection.execute(sa.select(exposures).order_by(exposures.c.shown_at_us)):
+        if row.service_id in catalog.position_of:
+            later = [at for at in used.get((row.user_id, row.service_id), ()) if at >= row.shown_at_us]
+            used_at = min((at for at in later if at < row.shown_at_us + window_us), default=None)
+            place = catalog.position_of[row.service_id]
+            offers.append(Offer(row.shown_at_us, place, track_of.get(row.service_id, -1), used_at))
+    shown, taken = np.full(len(catalog), 10.0), np.ones(len(catalog))
+    for offer in offers:
+        shown[offer.service] += 1
+        taken[offer.service] += offer.used_at_us is not None
+    spending = Spending(settings, catalog, taken / shown)
+    spending.replay(offers, shifts, now_us)
+    return spending, _revenue_a_day(tables)
+
+
+def _revenue_a_day(tables: Tables) -> float | None:
+    """Of the last 28 days that have orders."""
+    orders = tables.orders
+    if not len(orders):
+        return None
+    recent = orders["ordered_at"] > orders["ordered_at"].max() - timedelta(days=28)
+    return float(orders.loc[recent, "amount_cents"].sum()) / 100 / 28
 
 
 def read_shifts(file: Path) -> list[Shift]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from features.tables import load_tables, write_table
-from offers.settings import DecisionSettings, ExplorationSettings, Settings
+from offers.settings import DecisionSettings, ExplorationSettings, Settings, parse_settings
 from serving.deletion import DeletedUsers
 from serving.recommender import Asked, recommend
 from serving.scoring import score
@@ -82,3 +82,30 @@ def test_a_budget_is_kept_and_nearly_used(tables, bundle):
     assert half.money_price > 0
     assert half.expected_cost <= free.expected_cost / 2
     assert score(tables, bundle, settings, NOW, seed=1, budget=0).expected_cost == pytest.approx(0)
+
+
+def test_budgets_tracks_and_holdouts_of_the_settings_are_kept(tables, bundle):
+    first, second = bundle.catalog.ids[:2]
+    names = bundle.tiers.names
+    settings = parse_settings(
+        {
+            "tiers": {"names": list(names)},
+            "exploration": {"holdout": 0.0, "explore": 0.5},
+            "tracks": [{"name": "high", "tiers": list(names[3:]), "services": [first], "max_services": 1}],
+            "holdouts": [{"name": "not the second", "share": 1.0, "service": second}],
+            "budgets": [{"name": "few", "contacts": 50}],
+        }
+    )
+    scores = score(tables, bundle, settings, NOW, seed=1)
+    rows = scores.rows[scores.rows["service_id"] != ""]
+    assert second not in set(rows["service_id"])
+    assert 0 < scores.allocation.used[0] <= 50
+    assert (rows["arm"] == "policy").sum() <= 50
+    in_track = rows[rows["service_id"] == first]
+    assert (in_track["position"] == 1).all()
+
+
+def test_an_unknown_service_of_the_settings_is_named(tables, bundle):
+    settings = parse_settings({"budgets": [{"name": "a", "money": 1, "service": "nope"}]})
+    with pytest.raises(ValueError, match=r"budgets.a.service must be in the catalogue, got 'nope'; "):
+        score(tables, bundle, settings, NOW, seed=1)

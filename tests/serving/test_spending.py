@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from offers.catalog import Catalog
 from offers.pacing import DAY_US, Shift
 from offers.settings import parse_settings
 from offers.types import Service
+from perkwise import main
+from serving.database import Database
 from serving.spending import Offer, Spending, append_shift, read_shifts
 
 MONDAY = 4 * DAY_US
@@ -65,3 +70,17 @@ def test_a_broken_audit_line_is_named(tmp_path):
         ValueError, match=r"must hold a declared shift in line 1, got .* Put it right or remove"
     ):
         read_shifts(file)
+
+
+def test_the_commands_open_a_reserve_and_show_it(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("PERKWISE_HOME", str(tmp_path))
+    (tmp_path / "perkwise.toml").write_text('[[budgets]]\nname = "all"\nmoney = 100.0\n')
+    Database(tmp_path / "var" / "state.db").close()
+    unknown = CliRunner().invoke(main, ["budget", "open-reserve", "al", "--who", "Ada", "--why", "a sale"])
+    assert unknown.exit_code == 1 and "NAME must be a budget of perkwise.toml, got 'al'" in unknown.output
+    opened = CliRunner().invoke(main, ["budget", "open-reserve", "all", "--who", "Ada", "--why", "a sale"])
+    assert opened.exit_code == 0, opened.output
+    found = CliRunner().invoke(main, ["budget", "status", "--data", str(data), "--json"])
+    (one,) = json.loads(found.stdout)["budgets"]
+    assert one["is_reserve_open"] and one["open_amount"] == 100 and one["spent"] == 0
+    assert json.loads(found.stdout)["revenue_a_day"] > 0
