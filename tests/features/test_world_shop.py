@@ -1,4 +1,4 @@
-"""A shop that lives on week by week: its log is that of its tables, and its answers are those of the world."""
+"""A shop that lives on week by week: its log is that of its tables, its answers are those of the world."""
 
 import numpy as np
 import pandas as pd

@@ -26,8 +26,6 @@ Rival = Literal["champion", "best_constant"]
 
 TRIAL_SHARE = 0.5  # of the decisions are the challenger's
 DRIFT_TRIAL_SHARE = 0.8  # the same while the champion is known to be out of date
-COLD_EXPLORE = 0.3  # of the decisions while nothing is promoted yet
-DRIFT_EXPLORE = 0.5  # of the decisions in the week after a drift was found
 _CALM_WEEKS = 2  # in which a service that drifted is not found to drift again
 
 
@@ -131,7 +129,7 @@ class Loop:
         """Nothing is known: every decision is drawn by chance, but for the holdout."""
         nobody_knows = np.zeros((len(X), len(self.market.catalog)))
         estimates = Estimates(nobody_knows, nobody_knows, nobody_knows)
-        made = self._make(estimates, self.market.catalog, self.settings.decision.choice_load, 1.0)
+        made = self._make(estimates, self.market.catalog, self.settings.decision.choice_load, self._explore())
         shown = Shown(made.services, made.arms, made.slate_propensity, made.propensities)
         return Plan(shown, (), Notes(False, "nothing is known yet: all is drawn by chance", 0, (), 0, 1.0))
 
@@ -178,13 +176,15 @@ class Loop:
         return make_decisions(estimates, allowed, settings, self.held_out, seeds)
 
     def _explore(self) -> float:
-        """Share of this week's decisions that are drawn by chance."""
-        if not self.rules.explores:
+        """Share of this week's decisions that are drawn by chance: the less is known, the more.
+
+        Everything in the first week, then one in as many as there have been weeks, and never less than the
+        setting. A drift sets the clock back: half of the decisions when it is found, then a third.
+        """
+        if self.week > 1 and not self.rules.explores:
             return 0.0
-        usual = self.settings.exploration.explore
-        if self._drift_found == self.week:
-            return max(usual, DRIFT_EXPLORE)
-        return usual if self.champion or not self.rules.is_gated else max(usual, COLD_EXPLORE)
+        age = self.week - self._drift_found + 2 if self._drift_found else self.week
+        return max(self.settings.exploration.explore, 1 / age)
 
     def _is_unsettled(self) -> bool:
         """Did the champion begin before a drift that was found this week or the last?"""

@@ -1,6 +1,6 @@
 """Four loops in the same world, with the same luck: share of the oracle's value, week by week."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -63,12 +63,39 @@ class Simulation:
                     "oracle_value": week.oracle,
                     "oracle_share": {name: one.policy_share for name, one in week.loops.items()},
                     "served_share": {name: one.served_share for name, one in week.loops.items()},
+                    "value": {name: one.value for name, one in week.loops.items()},
                     "spend": {name: one.spend for name, one in week.loops.items()},
                     "notes": {name: asdict(one.notes) for name, one in week.loops.items()},
                 }
                 for week in self.weeks
             ],
         }
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> "Simulation":
+        """What `to_json` told."""
+        return cls(
+            users=answer["users"],
+            services=answer["services"],
+            seed=answer["seed"],
+            shift_week=answer["shift_week"] or 0,
+            weeks=tuple(_week_from_json(week) for week in answer["weeks"]),
+        )
+
+
+def _week_from_json(week: Mapping[str, Any]) -> SimulatedWeek:
+    oracle = week["oracle_value"]
+    loops = {
+        name: LoopWeek(
+            policy_share=share,
+            served_share=week["served_share"][name],
+            value=week["value"][name],
+            spend=week["spend"][name],
+            notes=Notes(**{**week["notes"][name], "drifted": tuple(week["notes"][name]["drifted"])}),
+        )
+        for name, share in week["oracle_share"].items()
+    }
+    return SimulatedWeek(week["week"], oracle, loops)
 
 
 def simulate(
