@@ -46,14 +46,21 @@ class Metrics:
         )
         self._events = counter("perkwise_events_total", "Rows that came in at /events.", ["verdict"])
         self._deleted = counter("perkwise_deleted_users_total", "Users removed on request.")
-        live = {"multiprocess_mode": "livesum"}
-        self._waiting = gauge("perkwise_waiting_requests", "Requests that wait for their turn.", **live)
-        self._working = gauge("perkwise_working_requests", "Requests at work.", **live)
-        once = {"multiprocess_mode": "livemax"}
-        self._users = gauge("perkwise_users", "Users of whom something is known.", **once)
-        self._services = gauge("perkwise_services", "Services of the catalogue.", **once)
-        self._keys = gauge("perkwise_keys", "API keys that are valid.", **once)
-        self._bundle = gauge("perkwise_bundle_info", "1 for the bundle that is served.", ["bundle"], **once)
+        self._waiting = gauge(
+            "perkwise_waiting_requests", "Requests that wait for their turn.", multiprocess_mode="livesum"
+        )
+        self._working = gauge("perkwise_working_requests", "Requests at work.", multiprocess_mode="livesum")
+        self._users = gauge(
+            "perkwise_users", "Users of whom something is known.", multiprocess_mode="livemax"
+        )
+        self._services = gauge("perkwise_services", "Services of the catalogue.", multiprocess_mode="livemax")
+        self._keys = gauge("perkwise_keys", "API keys that are valid.", multiprocess_mode="livemax")
+        self._bundle = gauge(
+            "perkwise_bundle_info",
+            "1 for the bundle that is served.",
+            ["bundle"],
+            multiprocess_mode="livemax",
+        )
         self._bundle_told = ""
 
     def answered(self, route: str, status: int, seconds: float, rung: str = "") -> None:
@@ -101,6 +108,7 @@ class Metrics:
 @cache
 def metrics() -> Metrics:
     """The one set of counters of this process; made late, after BentoML has said where several share them."""
+    prometheus.disable_created_metrics()  # a second series for each, which nobody asks for
     return Metrics()
 
 

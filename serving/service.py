@@ -69,7 +69,7 @@ class Perkwise:
         self.database.close()
 
 
-Perkwise.add_asgi_middleware(Edge, routes=routes)
+Perkwise.add_asgi_middleware(Edge, routes=routes)  # type: ignore[attr-defined]
 
 
 def served(config: ServeConfig, application: Application, guard: Guard) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import re
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +149,20 @@ def test_what_the_caller_did_wrong_is_raised_at_once(live, at):
             client.profile("a/b?c")
     with pytest.raises(ValueError, match="at must name its zone"):
         Event("u", "used", at.replace(tzinfo=None)).as_row()
+
+
+def test_the_readme_s_example_runs(live, capsys, user_id, tables):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+    service_id = tables.services["service_id"].iloc[0]
+    for named, ours in {"3000": str(live.port), "U0001": user_id, '"S1"': repr(service_id)}.items():
+        assert named in example
+        example = example.replace(named, ours)
+    exec(
+        compile(example, "README.md", "exec"), {}
+    )  # the event is of now, before the frozen clock of the service
+    listed, verdicts = capsys.readouterr().out.splitlines()
+    assert " None " in listed and "verdict='accepted'" in verdicts
 
 
 def test_the_key_is_sent(application, tmp_path, user_id):
