@@ -955,6 +955,49 @@ def simulate_loop(
 
 
 @main.command()
+@data_argument
+@click.option("--core", type=click.IntRange(1), default=6, show_default=True, help="Services to keep.")
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@click.option("--as-of", metavar="T", help="The moment of the decisions; else now.")
+@click.option("--users", type=click.IntRange(1), default=5_000, show_default=True, help="Drawn at random.")
+@click.option("--out", "file", type=click.Path(path_type=Path), help="The page; else var/portfolio.html.")
+@option_seed
+@option_json
+def portfolio(
+    data: Path,
+    core: int,
+    bundle: str | None,
+    as_of: str | None,
+    users: int,
+    file: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Which services to keep, fix or drop, and the few that serve all users best.
+
+    Example: perkwise portfolio var/shop --core 6 --out var/portfolio.html
+    """
+    from training.bundle import read_bundle
+    from training.evaluation.portfolio_page import render_portfolio
+    from training.portfolio import portfolio_of
+
+    settings = read_settings(data)
+    now = parse_time("--as-of", as_of) if as_of else datetime.now(UTC)
+    chosen, page = read_bundle(find_bundle(bundle)), file or home() / "var" / "portfolio.html"
+    with progress_bars() as progress:
+        found = portfolio_of(data, chosen, settings, int(now.timestamp() * 1e6), core, users, seed, progress)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render_portfolio(found), encoding="utf-8")
+    lost = found.regret
+    say(
+        as_json,
+        {"out": str(page), **found.to_json()},
+        f"Keep {', '.join(found.core)}: of {found.worth.value:,.3f} {found.currency} a user they lose "
+        f"{lost.value:,.3f} ({lost.low:,.3f} to {lost.high:,.3f}). Wrote {page}.",
+    )
+
+
+@main.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
 @click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
 @option_state

@@ -40,7 +40,7 @@ NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 def qini_plot(curve: Curve, unit: str, key: str) -> str:
     """The Qini curve with its band, and the straight line of a random order."""
-    with _drawing(key, "share of customers targeted", f"extra {unit} a customer") as (ax, svg):
+    with drawing(key, "share of customers targeted", f"extra {unit} a customer") as (ax, svg):
         ax.fill_between(curve.band_share, curve.low, curve.high, color=BAND, alpha=0.16, lw=0)
         ax.plot([0, 1], [0, curve.gain[-1]], color=MUTED, lw=1.2, ls=(0, (4, 3)))
         ax.plot(curve.share, curve.gain, color=ACCENT, lw=1.8)
@@ -53,7 +53,7 @@ def qini_plot(curve: Curve, unit: str, key: str) -> str:
 def cost_plot(costs: CostFigures, unit: str, key: str) -> str:
     """Gain over budget with its band, and the same without targeting; the dotted line is where to stop."""
     x_label = f"{unit} spent a contact" if costs.cost == "money" else "offers a contact"
-    with _drawing(key, x_label, f"extra {unit} a contact") as (ax, svg):
+    with drawing(key, x_label, f"extra {unit} a contact") as (ax, svg):
         for gains, color in ((costs.untargeted, MUTED), (costs.targeted, ACCENT)):
             ax.fill_between(costs.budgets, gains.low, gains.high, color=color, alpha=0.16, lw=0)
         ax.plot(costs.budgets, costs.untargeted.gain, color=MUTED, lw=1.2, ls=(0, (4, 3)))
@@ -67,7 +67,7 @@ def cost_plot(costs: CostFigures, unit: str, key: str) -> str:
 
 def reliability_plot(bins: Reliability, key: str) -> str:
     """Observed rate against predicted probability; the diagonal is perfect."""
-    with _drawing(key, "predicted chance of use", "observed") as (ax, svg):
+    with drawing(key, "predicted chance of use", "observed") as (ax, svg):
         top = 1.1 * max(bins.predicted.max(), bins.observed.max(), 0.01)
         ax.plot([0, top], [0, top], color=MUTED, lw=1.2, ls=(0, (4, 3)))
         noise = 1.96 * np.sqrt(np.maximum(bins.observed * (1 - bins.observed), 1e-9) / bins.n)
@@ -84,7 +84,7 @@ def reliability_plot(bins: Reliability, key: str) -> str:
 
 def decile_plot(deciles: Deciles, unit: str, key: str) -> str:
     """Realised uplift with its interval, and the predicted one, by tenth of the prediction."""
-    with _drawing(key, "tenth of customers, highest predicted first", f"extra {unit} an offer") as (ax, svg):
+    with drawing(key, "tenth of customers, highest predicted first", f"extra {unit} an offer") as (ax, svg):
         at = np.arange(1, len(deciles.predicted) + 1)
         value = np.array([interval.value for interval in deciles.realised])
         low = np.array([interval.low for interval in deciles.realised])
@@ -102,7 +102,7 @@ def length_plot(lengths: Sequence[LengthFigures], unit: str, key: str) -> str:
 
     A length that was never logged has no dot: nobody knows it.
     """
-    with _drawing(key, "services in the list", f"{unit} a contact") as (ax, svg):
+    with drawing(key, "services in the list", f"{unit} a contact") as (ax, svg):
         logged = [one for one in lengths if one.n_logged]
         drawn = [one.drawn.exact for one in logged]
         at = [one.length for one in logged]
@@ -119,7 +119,7 @@ def length_plot(lengths: Sequence[LengthFigures], unit: str, key: str) -> str:
 
 def overlap_plot(carried: NDArray[np.float64], key: str) -> str:
     """Share of all weight over the share of the matching contacts, heaviest first; the diagonal is even."""
-    with _drawing(key, "contacts that match, heaviest first", "share of all weight") as (ax, svg):
+    with drawing(key, "contacts that match, heaviest first", "share of all weight") as (ax, svg):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 3)))
         ax.plot(np.linspace(0, 1, len(carried)), carried, color=ACCENT, lw=1.8)
         ax.set_xlim(0, 1)
@@ -130,7 +130,7 @@ def overlap_plot(carried: NDArray[np.float64], key: str) -> str:
 
 
 @contextmanager
-def _drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[str]]]:
+def drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; the SVG is put into the list when the block ends. `key` makes its ids its own."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": key}):
         figure = Figure(figsize=_SIZE, layout="constrained")
