@@ -42,7 +42,7 @@ def portfolio_of(
         settings.decision,
         core=core,
         average_error=bundle.uplift_margin.average_se_,
-        nps=nps.astype(float).to_dict(),
+        nps={str(service): float(score) for service, score in nps.items()},
         days=settings.windows.uptake_days,
         currency=settings.money.currency,
         level=settings.training.interval_level,

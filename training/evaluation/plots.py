@@ -130,10 +130,12 @@ def overlap_plot(carried: NDArray[np.float64], key: str) -> str:
 
 
 @contextmanager
-def drawing(key: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, list[str]]]:
+def drawing(
+    key: str, x_label: str, y_label: str, size: tuple[float, float] = _SIZE
+) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; the SVG is put into the list when the block ends. `key` makes its ids its own."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": key}):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         canvas = FigureCanvasSVG(figure)
         ax = figure.add_subplot()
         ax.set_xlabel(x_label)

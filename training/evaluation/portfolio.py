@@ -89,8 +89,8 @@ def portfolio(
         return worth_with(services, estimates, eligible, catalog, settings, choice_load)
 
     kept = best_core(worth, len(catalog), core)
-    counts = rng.multinomial(len(eligible), np.full(len(eligible), 1 / len(eligible)), _REPLICATES)
-    counts = counts / len(eligible)
+    drawn = rng.multinomial(len(eligible), np.full(len(eligible), 1 / len(eligible)), _REPLICATES)
+    counts = drawn / len(eligible)
     needed = used.sum(axis=0) / days
     capacity = np.array(
         [np.inf if s.capacity_per_day is None else s.capacity_per_day for s in catalog.services]

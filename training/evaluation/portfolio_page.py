@@ -20,8 +20,7 @@ _CORNERS = (
 def matrix_plot(services: Sequence[ServiceWorth], currency: str) -> str:
     """Every service with the intervals of both sides; the lines are the medians."""
     label = f"supply: net margin of an offer, {currency}"
-    with drawing("portfolio", label, f"demand: {currency} a user") as (ax, svg):
-        ax.figure.set_size_inches(8, 5)
+    with drawing("portfolio", label, f"demand: {currency} a user", size=(8, 5)) as (ax, svg):
         x, y = (np.array([getattr(one, side).value for one in services]) for side in ("supply", "demand"))
         errors = []
         for side, value in (("supply", x), ("demand", y)):
