@@ -880,11 +880,13 @@ def rules_dry_run(data: Path, file: Path | None, bundle: str | None, seed: int, 
         table_of("Users shown each service", ["service", "before", "after", "change"], services),
         table_of("By tier", ["tier", "users", "something else"], tiers),
         *(
-            f"{one['user_id']}: {', '.join(one['before']) or 'nothing'} -> {', '.join(one['after']) or 'nothing'}"
+            f"{one['user_id']}: {', '.join(one['before']) or 'nothing'}"
+            f" -> {', '.join(one['after']) or 'nothing'}"
             + "".join(f"; not {name}: {reason}" for name, reason in one["why_not"].items())
             for one in trial.examples
         ),
-        f"Worth {gain:+.4g} {settings.money.currency} a user ({low:+.4g} to {high:+.4g}), {trial.worth_kind}.",
+        f"Worth {gain:+.4g} {settings.money.currency} a user ({low:+.4g} to {high:+.4g}), "
+        f"{trial.worth_kind}.",
     )
 
 

@@ -109,7 +109,8 @@ def _ended(rules: RuleSet, now_us: int) -> Iterator[Finding]:
         if until is not None and until <= now_us:
             local = np.datetime64(int(local_us(np.array([until]), rules.timezone)[0]), "us")
             text = (
-                f"rule `{rule.name}`: ended on {local.astype('datetime64[D]')}, so that {_named(rule.services)} "
+                f"rule `{rule.name}`: ended on {local.astype('datetime64[D]')}, "
+                f"so that {_named(rule.services)} "
                 "can be shown to nobody: move the date, or take the rule out."
             )
             yield Finding(rule.lines.get("when", rule.line), WARNING, text)
@@ -158,7 +159,8 @@ def _must_show_faults(rules: RuleSet, vocabulary: Vocabulary, max_services: int)
             if example is not None:
                 who = in_words(example, vocabulary.columns)
                 text = (
-                    f"rule `{rule.name}`: at most {most} in a list, but {_and(list(some))} must all be shown, "
+                    f"rule `{rule.name}`: at most {most} in a list, "
+                    f"but {_and(list(some))} must all be shown, "
                     f"for example to {who}: take one of them out."
                 )
                 yield Finding(rule.lines.get("limits", rule.line), FAULT, text)
@@ -188,7 +190,8 @@ def _apart(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:
     for rule in rules.rules:
         n = len(rule.services)
         if rule.limits.list_at_most == 1 and n > 1:
-            text = f"rule `{rule.name}`: {n * (n - 1) // 2} pairs are never shown together, such as {rule.services[0]} and {rule.services[1]}."
+            apart = f"{n * (n - 1) // 2} pairs are never shown together"
+            text = f"rule `{rule.name}`: {apart}, such as {_and(list(rule.services[:2]))}."
             yield Finding(rule.lines.get("limits", rule.line), NOTE, text)
         if rule.providers:
             pairs = [
@@ -198,7 +201,8 @@ def _apart(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:
                 != catalog.services[catalog.position_of[other]].provider
             ]
             if pairs:
-                text = f"rule `{rule.name}`: {len(pairs)} pairs of different providers are never shown together, such as {_and(list(pairs[0]))}."
+                apart = f"{len(pairs)} pairs of different providers are never shown together"
+                text = f"rule `{rule.name}`: {apart}, such as {_and(list(pairs[0]))}."
                 yield Finding(rule.lines["providers"], NOTE, text)
     demands = _demands(rules, vocabulary)
     alone = {service for service, asked in demands.items() if not _smallest_conflict(asked, vocabulary)}
@@ -210,10 +214,11 @@ def _apart(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:
         conflict = _smallest_conflict(tuple(dict.fromkeys([*asked, *other_asked])), vocabulary)
         if conflict:
             causes.setdefault(conflict, []).extend(product(some, others))
-    for conflict, apart in causes.items():
+    for conflict, together in causes.items():
         line = max(demand.line for demand in conflict)
         names = _and([demand.name for demand in conflict])
-        text = f"{names} fit nobody together: {len(apart)} pairs are never shown together, such as {_and(list(apart[0]))}."
+        n_apart = f"{len(together)} pairs are never shown together"
+        text = f"{names} fit nobody together: {n_apart}, such as {_and(list(together[0]))}."
         yield Finding(line, NOTE, text[0].upper() + text[1:])
 
 
@@ -230,7 +235,8 @@ def _switch_faults(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:
             yield Finding(line, FAULT, f"As it is, {off}{what}: switch something on, or mend the rules.")
         elif cases:
             off = f"{_named(cases[0])} off" if cases[0] else "all on"
-            text = f"In {len(cases)} of {found.n_combinations} combinations of the switches {what}, first with {off}."
+            share = f"{len(cases)} of {found.n_combinations} combinations of the switches"
+            text = f"In {share} {what}, first with {off}."
             yield Finding(line, WARNING, text)
 
 

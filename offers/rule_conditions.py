@@ -105,8 +105,8 @@ def _check_tokens(text: str) -> None:
         n_tokens += 1
         if depth > MAX_DEPTH or n_tokens > MAX_TOKENS:
             raise ConditionError(
-                f"a condition must have at most {MAX_TOKENS} words and {MAX_DEPTH} brackets within each other: "
-                "make it two rules."
+                f"a condition must have at most {MAX_TOKENS} words and {MAX_DEPTH} brackets "
+                "within each other: make it two rules."
             )
         place = found.end()
     if not end:

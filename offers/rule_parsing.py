@@ -319,7 +319,8 @@ def _moment(reading: _Reading, lined: Lined, key: str) -> int | None:
         local = moment if moment.tzinfo else moment.replace(tzinfo=reading.zone)
         return microseconds(local)
     except (ValueError, OverflowError):
-        text = f"`{key}` must be a date such as 2026-01-31, or a time such as 2026-01-31T18:00, got {_told(lined)}."
+        expected = "a date such as 2026-01-31, or a time such as 2026-01-31T18:00"
+        text = f"`{key}` must be {expected}, got {_told(lined)}."
         reading.fault(lined.line, text)
         return None
 
@@ -406,7 +407,7 @@ def _check_names(reading: _Reading, rules: Sequence[Rule]) -> None:
         first.setdefault(rule.name, rule.line)
     switches = [rule for rule in rules if rule.switchable]
     if len(switches) > MAX_SWITCHES:
-        text = f"at most {MAX_SWITCHES} rules may be switchable, this is number {len(switches)}: fix some of them."
+        text = f"at most {MAX_SWITCHES} rules may be switchable, got {len(switches)}: fix some of them."
         reading.findings.append(Finding(switches[MAX_SWITCHES].line, FAULT, text))
 
 

@@ -21,7 +21,7 @@ from serving.service import Perkwise
 PROJECT = Path(__file__).resolve().parents[2]
 RUN = "import os; from serving.config import *; from serving.launch import serve; \
 c = ServeConfig.from_environment(os.environ); \
-serve(c.data, c.bundle, c.state, c.settings, port=int(os.environ['PORT']))"
+serve(c.data, c.bundle, c.state, c.settings, port=int(os.environ['PORT']), rules=c.rules)"
 
 
 @pytest.fixture
