@@ -176,8 +176,12 @@ def _ranges(case: Sequence[Condition], columns: Mapping[str, ColumnKind]) -> dic
             left = mine if before is None else mine & before
             ranges[atom.column] = replace(ranges[atom.column], codes=left, may_be_missing=False)
         elif isinstance(atom, Missing):
-            change = {"may_be_missing": False} if atom.negated else {"may_be_known": False}
-            ranges[atom.column] = replace(ranges[atom.column], **change)
+            before_it = ranges[atom.column]
+            ranges[atom.column] = (
+                replace(before_it, may_be_missing=False)
+                if atom.negated
+                else replace(before_it, may_be_known=False)
+            )
         if any(one.is_empty() for one in ranges.values()):
             return None
     return ranges

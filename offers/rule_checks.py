@@ -252,9 +252,9 @@ def _demands(rules: RuleSet, vocabulary: Vocabulary) -> dict[str, tuple[_Demand,
     for rule in rules.rules:
         if rule.enabled and (rule.who is not None or rule.when != When()):
             demand = _Demand(f"rule `{rule.name}`", rule.line, rule.who, rule.when)
-            for service in rule.services:
-                if service in found:
-                    found[service].append(demand)
+            for service_id in rule.services:
+                if service_id in found:
+                    found[service_id].append(demand)
     return {service: tuple(demands) for service, demands in found.items()}
 
 

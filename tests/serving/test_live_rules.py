@@ -1,4 +1,4 @@
-"""Rules in the running service: taken when sound, refused in words, the same in batch, replayed from the log."""
+"""Rules in the running service: taken when sound, refused in words, the same in batch."""
 
 import time
 from dataclasses import replace
