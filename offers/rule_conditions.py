@@ -62,6 +62,7 @@ def parse_condition(text: str, vocabulary: Vocabulary) -> Condition:
     Examples
     --------
     >>> from offers.catalog import Catalog
+    >>> from offers.rules import ColumnKind
     >>> words = Vocabulary(Catalog.of([]), {"tier": ColumnKind(("basic", "gold")), "age": ColumnKind()})
     >>> parse_condition('tier >= "gold"', words)
     Among(column='tier', codes=(1,), levels=('basic', 'gold'), negated=False)
