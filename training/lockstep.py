@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 BIN_PARAMETERS = {"max_bin": 63, "bin_construct_sample_cnt": 20_000, "feature_pre_filter": False}
 _FEW_ROWS = 100_000  # a model of fewer grows faster on one thread: threads then grow the folds
+_DRAWS = 6  # of columns and rows, until LightGBM takes no leaf for empty
 _AT_ONCE = 5  # rounds that a thread grows before the folds are compared
 
 
@@ -116,6 +117,35 @@ def grow_folds(
     Stops after `patience` rounds without a better loss, or else after `most_rounds`. The losses and the
     trees of each round do not depend on the number of threads.
     """
+    return without_empty_leaves(
+        lambda draw: _grow_folds(whole, splits, labels, {**parameters, **draw}, most_rounds, n_jobs, patience)
+    )
+
+
+def without_empty_leaves(grow: Callable[[dict[str, int]], T]) -> T:
+    """What `grow` gives; where LightGBM stops at a leaf without rows, with other columns and rows drawn.
+
+    It counts the rows of a split by their weights. Where these lie far apart the count can be off, and it
+    stops with "Check failed: (best_split_info.left_count) > (0)" (its issues 3679 and 4739).
+    """
+    for draw in range(1, _DRAWS):
+        try:
+            return grow({} if draw == 1 else {"feature_fraction_seed": draw, "bagging_seed": draw})
+        except lgb.basic.LightGBMError as error:
+            if "best_split_info" not in str(error):
+                raise
+    return grow({"feature_fraction_seed": _DRAWS, "bagging_seed": _DRAWS})
+
+
+def _grow_folds(
+    whole: lgb.Dataset,
+    splits: Sequence[Split],
+    labels: Labels,
+    parameters: Mapping[str, Any],
+    most_rounds: int,
+    n_jobs: int,
+    patience: int | None,
+) -> tuple[Floats, list[lgb.Booster]]:
     own = {**parameters, "num_threads": threads_within(len(labels.y), n_jobs)}
     aside = len(labels.y) <= _FEW_ROWS and n_threads(n_jobs) > 1
     whole.construct()

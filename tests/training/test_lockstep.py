@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.boosting import Binned
-from training.lockstep import DEFAULTS, Labels, at_once, grow_folds, split
+from training.lockstep import DEFAULTS, Labels, at_once, grow_folds, split, without_empty_leaves
 
 N = 1500
 RNG = np.random.default_rng(0)
@@ -59,3 +59,22 @@ def test_growth_ends_when_patience_does():
 def test_work_done_side_by_side_is_returned_in_its_order():
     works = [lambda n_jobs, i=i: i for i in range(20)]
     assert at_once(10, 3, works) == at_once(10**6, 3, works) == list(range(20))
+
+
+def test_a_leaf_that_lightgbm_takes_for_empty_is_drawn_anew_and_other_faults_are_not():
+    draws = []
+
+    def grow(draw):
+        draws.append(draw)
+        if len(draws) < 3:
+            raise lgb.basic.LightGBMError("Check failed: (best_split_info.left_count) > (0)")
+        return "grown"
+
+    assert without_empty_leaves(grow) == "grown"
+    assert draws[0] == {} and len({str(draw) for draw in draws}) == 3
+
+    def fail(draw):
+        raise lgb.basic.LightGBMError("out of memory")
+
+    with pytest.raises(lgb.basic.LightGBMError, match="out of memory"):
+        without_empty_leaves(fail)

@@ -26,6 +26,7 @@ Rival = Literal["champion", "best_constant"]
 
 TRIAL_SHARE = 0.5  # of the decisions are the challenger's
 DRIFT_TRIAL_SHARE = 0.8  # the same while the champion is known to be out of date
+_FIRST_SOUND = 3  # weeks of rows until a departure is one of the world, not of models that know too little
 _CALM_WEEKS = 2  # in which a service that drifted is not found to drift again
 
 
@@ -273,7 +274,7 @@ class Loop:
         ).less_sure(unsure)
         last = self.week - 1
         if self._sound is None:  # the first models are of few rows: what they miss is no drift
-            self._sound = now if self.champion else None
+            self._sound = now if len(self.rows) >= _FIRST_SOUND else None
             return ()
         calm = (self._drifted_in == 0) | (self._drifted_in + _CALM_WEEKS < last)
         found = drifted(now, self._sound) & calm
