@@ -76,6 +76,7 @@ def served(config: ServeConfig, application: Application, guard: Guard) -> dict[
     """What is served, for the log."""
     return {
         "bundle": application.bundle.hash,
+        "rules": application.rules.in_force.rules.digest or "none",
         "services": len(application.bundle.catalog),
         "users": application.state.n_users,
         "data": str(config.data),

@@ -59,6 +59,13 @@ def read_all(connection: socket.socket) -> bytes:
     return found
 
 
+def is_whole(found: bytes) -> bool:
+    """Has the body of an answer come to its end?"""
+    head, _, rest = found.partition(b"\r\n\r\n")
+    lengths = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")]
+    return bool(lengths) and len(rest) >= lengths[0]
+
+
 @contextmanager
 def serving(application: Application, guard: Guard) -> Iterator[Live]:
     """The service, ready; ended at the end."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from serving.keys import PREFIX, KeyFile, Keys, beside
+from tests.project import answer, make_project, refused, run, said
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -109,3 +110,17 @@ def test_names_are_checked(file):
         file.add("", False, NOW)
     with pytest.raises(LookupError, match="there is no key 'shpo'; known are shop"):
         file.revoke("shpo")
+
+
+def test_keys_are_made_listed_and_revoked_from_the_command_line(tmp_path):
+    home = make_project(tmp_path / "home")
+    made = answer(run(home, "keys", "add", "dash", "--read-only", "--json"))
+    assert (made["name"], made["read_only"]) == ("dash", True)
+    assert "Send it as Authorization: Bearer" in said(run(home, "keys", "add", "shop"))
+    listed = answer(run(home, "keys", "list", "--json"))["keys"]
+    assert [(one["name"], one["read_only"]) for one in listed] == [("dash", True), ("shop", False)]
+    assert "read and write" in said(run(home, "keys", "list"))
+    assert Keys(KeyFile(home / "var" / "keys.json"), False, Clock()).find(made["key"]).name == "dash"
+    assert "there is a key 'shop' already" in refused(run(home, "keys", "add", "shop"))
+    assert answer(run(home, "keys", "revoke", "dash", "--json")) == {"revoked": "dash"}
+    assert "there is no key 'dash'; known are shop" in refused(run(home, "keys", "revoke", "dash"))

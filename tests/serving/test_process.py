@@ -78,6 +78,7 @@ def children(pid):
     return found
 
 
+@pytest.mark.slow
 def test_told_to_end_it_is_not_ready_first_finishes_what_is_in_flight_and_exits_with_0(config, user_id):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
