@@ -157,9 +157,10 @@ def fit_effect_features(
     works: list[Callable[[int], Any]] = [
         lambda jobs: fit_baseline(log.X, log.y, log.service, log.fold, *common, jobs)
     ]
-    if log.uptake is not None:
-        works.append(lambda jobs: _fit_uptake(log, log.uptake, pairing, attributes, *common, jobs))
-        works.append(lambda jobs: _fit_holdout_uptake(log, log.uptake, *common, jobs))
+    uptake_of_rows = log.uptake
+    if uptake_of_rows is not None:
+        works.append(lambda jobs: _fit_uptake(log, uptake_of_rows, pairing, attributes, *common, jobs))
+        works.append(lambda jobs: _fit_holdout_uptake(log, uptake_of_rows, *common, jobs))
     (baseline, expected), *of_uptake = at_once(len(log.y), n_jobs, works)
     of_pairs = np.column_stack([log.X, expected.astype(np.float32)])[pairing.row]
     if not of_uptake:

@@ -215,7 +215,7 @@ def _begin(
 
 
 def _part(whole: lgb.Dataset, rows: NDArray[np.intp], labels: Labels, k: int, threads: int) -> lgb.Dataset:
-    part = whole.subset(rows.tolist(), {**whole.params, "num_threads": threads}).construct()
+    part = whole.subset(rows.tolist(), {**(whole.params or {}), "num_threads": threads}).construct()
     part.set_label(labels.y[rows])
     part.set_init_score(labels.starts[k][rows])
     if labels.weight is not None:
