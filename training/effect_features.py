@@ -201,12 +201,8 @@ def _fit_holdout_uptake(
 
 def quick_uptake(settings: LearnerSettings) -> LearnerSettings:
     """Settings of the uptake as a feature, which need not be the last word on it."""
-    return replace(
-        uptake_settings(settings),
-        learning_rate=min(1.0, 2 * settings.learning_rate),
-        max_rounds=settings.max_rounds,
-        patience=max(1, settings.patience // 2),
-    )
+    twice = 2 * settings.learning_rate
+    return replace(uptake_settings(settings), learning_rate=min(1.0, twice), max_rounds=settings.max_rounds)
 
 
 def _fit_uptake(

@@ -1,7 +1,7 @@
 """What a user's outcome would be with nothing shown, learned from the rows of all arms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,15 +46,6 @@ class Baseline:
         return cls(state["objective"], state["start"], Ensemble.restore(state["booster"], texts))
 
 
-def baseline_settings(settings: LearnerSettings) -> LearnerSettings:
-    """Settings of the baseline: twice as fast, which costs it hardly anything; it is not the last word."""
-    return replace(
-        settings,
-        learning_rate=min(1.0, 2 * settings.learning_rate),
-        patience=max(1, settings.patience // 2),
-    )
-
-
 def fit_baseline(
     features: NDArray[np.float32],
     y: NDArray[np.float64],
@@ -82,8 +73,7 @@ def fit_baseline(
     levels = _arm_levels(y, service)
     starts = np.array([logit(level) for level in levels]) if objective == "binary" else levels
     data = Binned.of(features, categorical, n_jobs)
-    quick = baseline_settings(settings)
-    learned = cross_fit(data, y, fold, starts[service + 1], objective, quick, seed, n_jobs)
+    learned = cross_fit(data, y, fold, starts[service + 1], objective, settings, seed, n_jobs)
     baseline = Baseline(objective, float(starts[0]), learned.ensemble)
     return baseline, baseline._link(starts[0] + learned.out_of_fold)
 
