@@ -944,7 +944,11 @@ def simulate_loop(
     file.write_text(render([run], command), encoding="utf-8")
     found = curves([run])
     rows = [
-        [week.week, *(one.told(week.week) for one in found.values()), week.loops["perkwise"].notes.reason]
+        [
+            week.week,
+            *(one.told(week.week) for one in found.values()),
+            "promoted" if week.loops["perkwise"].notes.promoted else "",
+        ]
         for week in run.weeks
     ]
     say(

@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ class Truth:
 
 def joined(parts: list[Dataset]) -> Dataset:
     """The rows of some weeks, one after the other."""
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name, value in vars(parts[0]).items()
         if isinstance(value, np.ndarray)
@@ -130,7 +130,7 @@ def joined(parts: list[Dataset]) -> Dataset:
 def _padded(part: Dataset, longest: int) -> Dataset:
     fills = {"listed": -1, "listed_propensity": np.nan, "listed_uptake": 0.0}
     types = {"listed": np.int16, "listed_propensity": np.float32, "listed_uptake": np.float32}
-    wide = {}
+    wide: dict[str, Any] = {}
     for name, fill in fills.items():
         wide[name] = np.full((len(part), longest), fill, dtype=types[name])
         own = getattr(part, name)

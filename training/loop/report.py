@@ -36,11 +36,14 @@ def render(runs: Sequence[Simulation], command: str) -> str:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
     css = (_HERE.parent / "evaluation" / "report.css").read_text(encoding="utf-8")
+    found = curves(runs)
+    ends = {name: float(curve.mean[-1]) for name, curve in found.items()}
     return environment.get_template("report.html.j2").render(
         runs=runs,
         first=runs[0],
         findings=findings(runs),
-        curves=curves(runs),
+        curves=found,
+        kind="good" if ends["perkwise"] == max(ends.values()) else "unclear",
         served=curves(runs, served=True),
         names=NAMES,
         level=LEVEL,

@@ -76,7 +76,7 @@ def findings(runs: Sequence[Simulation]) -> list[str]:
         if passed
         else "At the end the loop is not worth more than ranking by uptake alone."
     )
-    told = [lead, f"In week {last} its lists reach {ours.told(last)} of what an oracle would."]
+    told = [lead, f"In week {last} its lists are worth {ours.told(last)} of what an oracle's are."]
     if shift and shift > 1:
         told.append(_recovery(ours, shift, last))
     return told
