@@ -172,7 +172,8 @@ def test_no_text_breaks_the_parser(text):
 
 def test_a_file_cut_off_anywhere_is_never_a_crash(tmp_path):
     whole = one(
-        "who: orders > 1 and tier in ['gold']\n    when: {hours: '09:00-10:00'}\n    limits: {list_at_most: 1}"
+        "who: orders > 1 and tier in ['gold']\n    when: {hours: '09:00-10:00'}\n"
+        "    limits: {list_at_most: 1}"
     )
     rng = random.Random(0)
     for end in rng.sample(range(len(whole)), 60):
