@@ -46,8 +46,10 @@ STAGES = [
     "keys",
     "rules",
     "simulate-loop",
+    "portfolio",
     "serve",
     "replay",
+    "budget",
     "export-log",
     "package",
     "demo",
@@ -186,7 +188,7 @@ def test_validate_counts_by_rule_and_is_content_as_long_as_every_table_is_usable
     assert "Quarantined, by rule" in text and f"Each row with its remedy: {file}" in text
 
 
-def test_a_log_without_propensities_is_counted_and_its_report_says_estimated(home):
+def test_a_log_without_propensities_is_counted_and_its_report_says_estimated(home, trained):
     shop = home / "var" / "shop"
     exposures = pd.read_parquet(shop / "exposures.parquet")
     exposures.drop(columns=["propensity", "slate_propensity"]).to_parquet(
@@ -196,7 +198,7 @@ def test_a_log_without_propensities_is_counted_and_its_report_says_estimated(hom
     told = f"{len(exposures):,} of {len(exposures):,} exposures name no propensity: training estimates it"
     assert told in said(run(home, "validate", shop))
     page = home / "var" / "bare.html"
-    bundle = ["--bundle", next((home / "var" / "bundles").glob("[!.]*"))]
+    bundle = ["--bundle", trained.first["bundle"]]
     text = said(run(home, "evaluate", shop, *bundle, "--out", page))
     assert "Propensities are estimated: what decided but stands in no profile biases every figure." in text
     assert "Propensities are <b>estimated</b>" in page.read_text()
