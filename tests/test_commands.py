@@ -88,7 +88,7 @@ def commands(
 
 def test_commands_are_listed_in_the_order_in_which_the_stages_run(tmp_path):
     listed = run(tmp_path, "--help").stdout.split("Commands:")[1]
-    assert re.findall(r"^  (\w+)  ", listed, flags=re.M) == STAGES
+    assert re.findall(r"^  ([\w-]+)  ", listed, flags=re.M) == STAGES
 
 
 @pytest.mark.parametrize(
