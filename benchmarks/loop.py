@@ -12,7 +12,7 @@ from pathlib import Path
 
 from offers.settings import Settings
 from training.loop.report import render, write_picture
-from training.loop.simulate import Simulation, simulate
+from training.loop.simulate import Simulation, live
 from training.loop.summary import NAMES, curves, findings
 
 
@@ -20,11 +20,14 @@ def run_seed(users: int, services: int, weeks: int, shift_week: int, folder: Pat
     """The file of a seed's run, made where it is not there yet."""
     file = folder / f"{users}-{services}-{weeks}-{shift_week}-{seed}.json"
     if not file.is_file():
-
-        def say(stage: str, done: int, total: int) -> None:
-            print(f"seed {seed}: {done} of {total} {stage}", file=sys.stderr, flush=True)
-
-        run = simulate(users, services, weeks, seed, Settings(), shift_week, say)
+        told = []
+        for week in live(users, services, weeks, seed, Settings(), shift_week):
+            told.append(week)
+            shares = ", ".join(f"{name} {one.policy_share:.0%}" for name, one in week.loops.items())
+            ours = week.loops["perkwise"].notes
+            said = f"{'promoted; ' if ours.promoted else ''}drifted: {', '.join(ours.drifted) or 'none'}"
+            print(f"seed {seed}, week {week.week}: {shares}; {said}", file=sys.stderr, flush=True)
+        run = Simulation(users, services, seed, shift_week if shift_week <= weeks else 0, tuple(told))
         file.write_text(json.dumps(run.to_json()), encoding="utf-8")
     return file
 

@@ -1,6 +1,6 @@
 """Four loops in the same world, with the same luck: share of the oracle's value, week by week."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -120,6 +120,21 @@ def simulate(
     ValueError
         Where a size is too small.
     """
+    weeks = live(n_users, n_services, n_weeks, seed, settings, shift_week, progress, loops)
+    return Simulation(n_users, n_services, seed, shift_week if shift_week <= n_weeks else 0, tuple(weeks))
+
+
+def live(
+    n_users: int,
+    n_services: int,
+    n_weeks: int,
+    seed: int,
+    settings: Settings,
+    shift_week: int = 7,
+    progress: Progress | None = None,
+    loops: Sequence[Rules] = LOOPS,
+) -> Iterator[SimulatedWeek]:
+    """The weeks of `simulate`, each as soon as it is over."""
     longest = min(settings.decision.max_services, LONGEST)
     settings = replace(settings, decision=replace(settings.decision, max_services=longest))
     market = Market.open(n_users, n_services, n_weeks, np.random.default_rng([seed, 0]))
@@ -128,7 +143,6 @@ def simulate(
     )
     first = Loop(LOOPS[0], settings, market, held_out, seed)
     running = [first]
-    weeks = []
     for week in range(1, n_weeks + 1):
         if week == shift_week:
             for loop in running:
@@ -147,8 +161,7 @@ def simulate(
                 progress("weeks × loops", done, n_weeks * len(loops))
         if week == 1:
             found = {rules.name: found[first.rules.name] for rules in loops}
-        weeks.append(SimulatedWeek(week, float(oracle.mean()), found))
-    return Simulation(n_users, n_services, seed, shift_week if shift_week <= n_weeks else 0, tuple(weeks))
+        yield SimulatedWeek(week, float(oracle.mean()), found)
 
 
 def _answer(loop: Loop, plan: Plan, rng: np.random.Generator) -> None:
