@@ -122,6 +122,6 @@ def test_findings_tell_of_fall_and_recovery(run):
 def test_a_loop_passes_ranking_by_uptake_and_recovers_from_a_shift():
     run = simulate(5000, 12, 12, seed=2, settings=Settings(), shift_week=7, loops=[LOOPS[0], LOOPS[2]])
     ours, uptake = run.shares("perkwise"), run.shares("uptake_only")
-    assert (ours[2:] > uptake[2:]).all()
-    assert ours[-1] > 0.4
-    assert ours[8:].max() > 0.85 * ours[5]
+    assert (ours[2:] > uptake[2:] + 0.15).all()
+    assert ours[-1] > 0.25
+    assert ours[8] > ours[5] - 0.05
