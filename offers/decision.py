@@ -82,7 +82,7 @@ def make_decisions(
     choice_load: NDArray[np.float64] | None = None,
     prices: Prices | None = None,
     list_rules: ListRules | None = None,
-    nothing_share: float | None = None,
+    nothing_share: float | NDArray[np.float64] | None = None,
 ) -> Decisions:
     """A decision for each user; each depends on its own row alone.
 
@@ -100,7 +100,7 @@ def make_decisions(
         The longest list, of all or of each; ``settings.decision.max_services`` where it is not given.
     choice_load, prices, list_rules : optional
         As ``offers.policy.decide`` takes them.
-    nothing_share : float, optional
+    nothing_share : float or ndarray of shape (n_users,), optional
         Of users, in any holdout of everything; ``settings.exploration.holdout`` where there is one alone.
 
     Examples
@@ -140,8 +140,10 @@ def make_decisions(
         propensities=np.full(slates.services.shape, np.nan),
         slate_propensity=np.empty(len(candidates)),
     )
+    nothing = settings.exploration.holdout if nothing_share is None else nothing_share
+    shares = np.broadcast_to(np.asarray(nothing, dtype=np.float64), len(candidates)).tolist()
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
-        _draw(decisions, user, is_held_out, seed, settings, list_rules, nothing_share)
+        _draw(decisions, user, is_held_out, seed, settings, list_rules, shares[user])
     return decisions
 
 
@@ -152,7 +154,7 @@ def _draw(
     seed: Seed,
     settings: Settings,
     list_rules: ListRules | None,
-    nothing_share: float | None,
+    nothing_share: float,
 ) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])

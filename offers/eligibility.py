@@ -1,7 +1,7 @@
 """Which services may be offered to whom now, and the reason for each refusal."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -14,7 +14,9 @@ from offers.rule_evaluation import Facts, RuleVerdicts, evaluate
 from offers.rules import RuleSet
 from offers.types import ListRules, Refusal
 
-_ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO, _CAPACITY, _RULE = range(7)
+_ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO, _CAPACITY, _RULE, _FURTHER = range(8)
+
+Reason = Callable[[int, int], str]  # of a user, by row, and a catalogue position
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,17 @@ class Eligibility:
     scenarios: tuple[str, ...]  # of each user; "": any
     verdict: NDArray[np.int8]  # (n_users, n_services): the first rule that refuses, 0 where none does
     ruled: RuleVerdicts | None = None  # what the benefit rules say; None where none were asked
+    further: tuple[Reason, ...] = ()  # of what ``without`` took away, in its order
 
     @cached_property
     def list_rules(self) -> ListRules | None:
         """What lists must keep to by the benefit rules; None where none were asked."""
         return None if self.ruled is None else self.ruled.list_rules(self.mask)
+
+    def without(self, refused: NDArray[np.bool_], reason: Reason) -> "Eligibility":
+        """The same less these services, shape (n_users, n_services); what was refused keeps its reason."""
+        verdict = np.where(self.mask & refused, np.int8(_FURTHER + len(self.further)), self.verdict)
+        return replace(self, mask=self.mask & ~refused, verdict=verdict, further=(*self.further, reason))
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service refused to the user in this row, in catalogue order, with the first reason."""
@@ -43,6 +51,8 @@ class Eligibility:
     def _reason(self, user: int, position: int) -> str:
         service = self.catalog.services[position]
         verdict = self.verdict[user, position]
+        if verdict >= _FURTHER:
+            return self.further[verdict - _FURTHER](user, position)
         if verdict == _NOT_YET:
             return f"starts at {_text(self.catalog.active_from_us[position])}"
         if verdict == _ENDED:

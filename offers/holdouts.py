@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from offers.catalog import Catalog, time_us
 from offers.settings import ExplorationSettings, HoldoutSettings
@@ -27,7 +27,7 @@ class Memberships:
     """Which holdouts hold each user now."""
 
     nothing: NDArray[np.bool_]  # (n_users,) shown nothing at all
-    share: float  # of users that are shown nothing at all
+    share: float | NDArray[np.float64]  # of users that are shown nothing at all; of the moment of each
     refused: NDArray[np.intp]  # (n_users, n_services): the first holdout that refuses it, −1: none does
     names: tuple[str, ...]  # of the holdouts, as ``refused`` counts them
 
@@ -49,7 +49,7 @@ def memberships(
     holdouts: Sequence[HoldoutSettings],
     catalog: Catalog,
     track_services: dict[str, NDArray[np.bool_]],
-    now_us: int,
+    now_us: ArrayLike,
 ) -> Memberships:
     """Who is shown nothing now, and who is not shown which services.
 
@@ -57,15 +57,22 @@ def memberships(
     ----------
     track_services : dict
         By the name of a track, which of the catalogue's services are of it.
-    now_us : int
-        The moment, microseconds since 1970 UTC.
+    now_us : int or array-like of shape (n_users,)
+        The moment, of all users or of each, microseconds since 1970 UTC.
     """
+    moments = np.asarray(now_us, dtype=np.int64)
+    if moments.ndim and holdouts:
+        return _at_each(user_ids, exploration, holdouts, catalog, track_services, moments)
     nothing = np.zeros(len(user_ids), dtype=bool)
     if exploration.holdout:
         nothing[:] = [in_holdout(user_id, exploration) for user_id in user_ids]
     refused = np.full((len(user_ids), len(catalog)), -1, dtype=np.intp)
     shares = [exploration.holdout]
-    open_now = [(place, one) for place, one in enumerate(holdouts) if _is_open(one, now_us)]
+    open_now = (
+        [(place, one) for place, one in enumerate(holdouts) if _is_open(one, int(moments))]
+        if holdouts
+        else []
+    )
     keys = user_keys(user_ids) if open_now else np.empty(0, dtype=np.uint64)
     for place, one in reversed(open_now):
         held = points(keys, one.salt or exploration.salt, one.name) < one.share
@@ -82,6 +89,26 @@ def memberships(
         refused=refused,
         names=tuple(one.name for one in holdouts),
     )
+
+
+def _at_each(
+    user_ids: Sequence[str],
+    exploration: ExplorationSettings,
+    holdouts: Sequence[HoldoutSettings],
+    catalog: Catalog,
+    track_services: dict[str, NDArray[np.bool_]],
+    moments: NDArray[np.int64],
+) -> Memberships:
+    """Of users who are asked for at different moments: those of one moment together."""
+    nothing = np.zeros(len(user_ids), dtype=bool)
+    share = np.zeros(len(user_ids))
+    refused = np.full((len(user_ids), len(catalog)), -1, dtype=np.intp)
+    for moment in np.unique(moments).tolist():
+        rows = np.flatnonzero(moments == moment)
+        some = [user_ids[row] for row in rows]
+        found = memberships(some, exploration, holdouts, catalog, track_services, moment)
+        nothing[rows], share[rows], refused[rows] = found.nothing, found.share, found.refused
+    return Memberships(nothing, share, refused, tuple(one.name for one in holdouts))
 
 
 def user_keys(user_ids: Sequence[str]) -> NDArray[np.uint64]:

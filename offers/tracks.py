@@ -29,6 +29,10 @@ class Tracks:
         """Shape (n_users, n_services): the service is of a track that the user is not in."""
         return (self.of_service >= 0) & (self.of_service != self.of_user[:, None])
 
+    def name(self, user: int) -> str:
+        """Of the track this user is in; none where he is in none."""
+        return self.names[self.of_user[user]] if self.of_user[user] >= 0 else "none"
+
     @property
     def services(self) -> dict[str, NDArray[np.bool_]]:
         """By the name of a track, which services are of it."""

@@ -10,13 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from features.rule_facts import facts_of
 from offers.decision import Decisions, Seed, make_decisions
 from offers.eligibility import Eligibility, eligible
-from offers.exploration import HOLDOUT, in_holdout
+from offers.exploration import HOLDOUT
+from offers.holdouts import Memberships, memberships
+from offers.restrictions import Closed, restrict
 from offers.rule_evaluation import Past
 from offers.rules import RuleSet
-from offers.settings import DecisionSettings, ExplorationSettings, Settings
+from offers.settings import DecisionSettings, Settings
+from offers.tracks import Tracks, tracks_of
 from offers.types import Estimates, Prices, Refusal
 from serving.explanation import Explanation, explain
 from training.bundle import Bundle
+
+Withheld = Mapping[str, Sequence[int]]  # by the name of a holdout, catalogue positions
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,11 @@ class Asked:
     explain: bool = False
     past: Past | None = None  # of this user, with what the rules need; None: no rules and no capacity
     is_held_out: bool | None = None  # None: as the user's id says
+    withheld: Withheld | None = None  # by holdouts of services and tracks; None: as the user's id says
     choice_load: float | None = None  # of this user; None: the setting
     money: float = 0.0  # what a unit of money spent must earn more, because a budget binds
     showing: NDArray[np.float64] | None = None  # (n_services,) money charged for each showing; None: nothing
+    closed: Closed | None = None  # what no budget has room for, by the reason; None: nothing
     facts: Mapping[str, Any] | None = None  # whatever else the rules asked for, as JSON
 
 
@@ -60,6 +67,7 @@ class Decision:
     asked: Asked
     decided_at_us: int  # the moment that dates and rules were asked for, microseconds since 1970
     is_held_out: bool
+    withheld: Withheld  # by holdouts of services and tracks
     arm: str
     offered: tuple[Offered, ...]  # best first
     slate_propensity: float
@@ -78,34 +86,48 @@ def recommend(
     asked: Sequence[Asked],
     now_us: ArrayLike,
     rules: RuleSet | None = None,
+    estimates: Estimates | None = None,
 ) -> list[Decision]:
     """A decision for each user asked for; each depends on its own request alone.
 
     ``now_us`` is the moment of all decisions, or of each, microseconds since 1970. Where there are rules,
-    each request must have its user's past.
+    each request must have its user's past. ``estimates`` are the bundle's of these profiles, where they are
+    known already.
     """
     if not asked:
         return []
-    estimates = bundle.estimates(np.stack([one.profile for one in asked]))
-    allowed = _allowed(bundle, asked, now_us, rules or RuleSet())
-    held_out = np.array([_is_held_out(one, settings.exploration) for one in asked])
+    if estimates is None:
+        estimates = estimates_of(bundle, asked)
+    tracks = tracks_of([one.tier for one in asked], bundle.catalog, settings)
+    held = _memberships(bundle, settings, asked, tracks, now_us)
+    allowed = restrict(
+        _allowed(bundle, asked, now_us, rules or RuleSet()), tracks, held, [one.closed for one in asked]
+    )
     made = make_decisions(
         estimates,
         allowed,
         settings,
-        held_out,
+        held.nothing,
         [one.seed for one in asked],
         max_services=np.array([one.max_services for one in asked]),
         choice_load=_loads(asked, settings.decision),
         prices=_prices(asked, len(bundle.catalog)),
         list_rules=allowed.list_rules,
+        nothing_share=held.share,
     )
     digest = rules.digest if rules else ""
     moments = np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(asked)).tolist()
     return [
-        _decision(bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user, digest)
+        _decision(
+            bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user, digest, held
+        )
         for user, (one, moment) in enumerate(zip(asked, moments))
     ]
+
+
+def estimates_of(bundle: Bundle, asked: Sequence[Asked]) -> Estimates:
+    """What the models say of these users; shape (n_asked, n_services)."""
+    return bundle.estimates(np.stack([one.profile for one in asked]))
 
 
 def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64]:
@@ -142,8 +164,37 @@ def _allowed(bundle: Bundle, asked: Sequence[Asked], now_us: ArrayLike, rules: R
     return eligible(bundle.catalog, tiers, now_us, scenarios, rules, facts)
 
 
-def _is_held_out(asked: Asked, settings: ExplorationSettings) -> bool:
-    return in_holdout(asked.user_id, settings) if asked.is_held_out is None else asked.is_held_out
+def _memberships(
+    bundle: Bundle, settings: Settings, asked: Sequence[Asked], tracks: Tracks, now_us: ArrayLike
+) -> Memberships:
+    """Which holdouts hold each user; what a request says of it comes before what the id says."""
+    held = memberships(
+        [one.user_id for one in asked],
+        settings.exploration,
+        settings.holdouts,
+        bundle.catalog,
+        tracks.services,
+        now_us,
+    )
+    for user, one in enumerate(asked):
+        if one.is_held_out is not None:
+            held.nothing[user] = one.is_held_out
+        if one.withheld is not None:
+            held.refused[user] = -1
+            for name, places in one.withheld.items():
+                held.refused[user, list(places)] = held.names.index(name)
+    return held
+
+
+def _withheld(held: Memberships, user: int) -> Withheld:
+    if not held.names:
+        return {}
+    refused = held.refused[user]
+    return {
+        name: np.flatnonzero(refused == number).tolist()
+        for number, name in enumerate(held.names)
+        if (refused == number).any()
+    }
 
 
 def _decision(
@@ -155,6 +206,7 @@ def _decision(
     made: Decisions,
     user: int,
     rules: str,
+    held: Memberships,
 ) -> Decision:
     shown = made.shown(user)
     propensities = made.propensities[user, : len(shown)].tolist()
@@ -162,6 +214,7 @@ def _decision(
         asked=asked,
         decided_at_us=decided_at_us,
         is_held_out=bool(made.arms[user] == HOLDOUT),
+        withheld=_withheld(held, user),
         arm=str(made.arms[user]),
         offered=_offered(bundle, settings, asked, estimates, shown, propensities),
         slate_propensity=float(made.slate_propensity[user]),

@@ -22,9 +22,11 @@ from serving.records import (
     Record,
     asked_of,
     from_text,
+    in_format,
     is_replayable,
     numbers_of,
     record_of,
+    settings_for,
     to_text,
 )
 from training.bundle import Bundle
@@ -158,11 +160,13 @@ def _replay_some(connection: sa.Connection, texts: Sequence[str], bundle: Bundle
     """Decisions of one bundle made again; those of the same settings and rules together."""
     records = [from_text(text) for text in texts]
     found: dict[int, Replayed] = {}
-    bases = [(record["settings"], record.get("rules", "")) for record in records]
-    for settings_hash, rules_hash in dict.fromkeys(bases):
+    bases = [(record["format"], record["settings"], record.get("rules", "")) for record in records]
+    for basis_of in dict.fromkeys(bases):
+        _, settings_hash, rules_hash = basis_of
+        rows = [number for number, basis in enumerate(bases) if basis == basis_of]
         settings = kept.settings_of(kept.read(connection, settings_hash))
+        settings = settings_for(records[rows[0]], settings)
         rules = _rules_of(connection, rules_hash, bundle, settings)
-        rows = [number for number, basis in enumerate(bases) if basis == (settings_hash, rules_hash)]
         again = _decide_again(bundle, settings, rules, [records[number] for number in rows])
         for number, record in zip(rows, again, strict=True):
             same = to_text(record) == texts[number]
@@ -186,11 +190,14 @@ def _decide_again(
     made = recommend(bundle, settings, [asked_of(record) for record in records], moments, rules)
     names_hash = kept.Names.of(bundle).to_kept().hash
     return [
-        record_of(
-            record["decision_id"],
-            record["user_id"],
-            decision,
-            Basis(bundle, settings, names_hash, record["settings"]),
+        in_format(
+            record_of(
+                record["decision_id"],
+                record["user_id"],
+                decision,
+                Basis(bundle, settings, names_hash, record["settings"]),
+            ),
+            record["format"],
         )
         for record, decision in zip(records, made, strict=True)
     ]

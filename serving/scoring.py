@@ -19,6 +19,7 @@ from offers.eligibility import Eligibility, eligible
 from offers.holdouts import memberships
 from offers.policy import expected_costs
 from offers.ranking import is_known
+from offers.restrictions import restrict
 from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.tracks import Tracks, check_services, tracks_of
@@ -77,7 +78,7 @@ def score(
         history.user_ids, settings.exploration, settings.holdouts, bundle.catalog, tracks.services, now_us
     )
     allowed = allow_all(history, bundle, profiles, tiers.tolist(), now_us, rules or RuleSet())
-    allowed = replace(allowed, mask=allowed.mask & ~tracks.excluded & (held.refused < 0))
+    allowed = restrict(allowed, tracks, held)
     load = bundle.choice_load(tiers.tolist())
     everybody = Case(
         estimates,
@@ -95,16 +96,17 @@ def score(
     finite = np.where(np.isfinite(found.price), found.price, 0.0)
     barred = np.zeros_like(allowed.mask)
     barred[~held.nothing] = found.barred
+    kept = allowed.without(barred, lambda user, place: "the budgets have no room left for it")
     made = make_decisions(
         estimates,
-        replace(allowed, mask=allowed.mask & ~barred),
+        kept,
         settings,
         held.nothing,
         [(seed, user) for user in range(n_users)],
         max_services=tracks.max_services,
         choice_load=load,
         prices=prices_of(finite, budgets, estimates, bundle.catalog, tracks.of_user),
-        list_rules=allowed.list_rules,
+        list_rules=kept.list_rules,
         nothing_share=held.share,
     )
     priced = _dearer(settings, _price_for_all(budgets, finite))
