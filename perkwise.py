@@ -1083,7 +1083,7 @@ def budget_status(data: Path | None, state: Path | None, as_json: bool) -> None:
     with reading(state or home() / "var" / "state.db") as connection:
         tables = load_tables(data, settings.money)
         found, revenue = spending_of(connection, tables, settings, shifts, now_us)
-    forecasts = found.forecasts(now_us, revenue)
+    forecasts = found.forecasts(now_us)
     rows = [
         [
             one.budget,

@@ -103,9 +103,10 @@ def _at_each(
     nothing = np.zeros(len(user_ids), dtype=bool)
     share = np.zeros(len(user_ids))
     refused = np.full((len(user_ids), len(catalog)), -1, dtype=np.intp)
-    for moment in np.unique(moments).tolist():
+    times: list[int] = np.unique(moments).tolist()
+    for moment in times:
         rows = np.flatnonzero(moments == moment)
-        some = [user_ids[row] for row in rows]
+        some = [user_ids[int(row)] for row in rows]
         found = memberships(some, exploration, holdouts, catalog, track_services, moment)
         nothing[rows], share[rows], refused[rows] = found.nothing, found.share, found.refused
     return Memberships(nothing, share, refused, tuple(one.name for one in holdouts))

@@ -16,9 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import exp, sqrt
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offers.settings import PacingSettings
 
 HOUR_US = 3_600_000_000
+_MINUTE_US = 60_000_000
 DAY_US = 24 * HOUR_US
 
 _ALL = 1000.0  # a use_cover from which every offer counts as used
@@ -76,6 +80,7 @@ class Account:
     held: dict[int, _Held] = field(default_factory=dict)  # by the hour of the offer
     _seen_us: int = 0
     _seen: float = 0.0
+    _sums: tuple[int, float, float, float] | None = None  # of what is held: minute, mean, variance, full
 
     @property
     def open_amount(self) -> float:
@@ -90,16 +95,25 @@ class Account:
         """What is held for an offer just made."""
         return full if self.settings.use_cover >= _ALL else min(full, self.settings.use_cover * expected)
 
+    def holds_of(self, expected: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of several offers, each alone."""
+        return (
+            full if self.settings.use_cover >= _ALL else np.minimum(full, self.settings.use_cover * expected)
+        )
+
     def room(self, now_us: int) -> float:
         """What a further offer may spend and hold; below 0 where offers were used more than was covered."""
-        full = sum(one.full for one in self.held.values())
+        mean, variance, full = self._held_now(now_us)
         held = full
         if self.settings.use_cover < _ALL:
-            left = {hour: self._left(hour, now_us) for hour in self.held}
-            spread = sqrt(sum(one.variance * left[hour] for hour, one in self.held.items()))
-            mean = sum(one.expected * left[hour] for hour, one in self.held.items())
-            held = min(full, self.settings.use_cover * mean + _DEVIATIONS * spread)
+            held = min(full, self.settings.use_cover * mean + _DEVIATIONS * sqrt(variance))
         return self.open_amount - self.spent - held
+
+    def take_back(self, at_us: int, contact: float, expected: float = 0.0, full: float = 0.0) -> None:
+        """An offer came to nothing, as if it had not been made."""
+        if at_us >= self.start_us:
+            self.spent -= contact
+            self._release(at_us, expected, full)
 
     def offer(
         self, now_us: int, contact: float, expected: float = 0.0, full: float = 0.0, n_offers: int = 1
@@ -112,17 +126,16 @@ class Account:
             held.expected += expected
             held.full += full
             held.variance += expected * full / n_offers
+            if self._sums:
+                minute, mean, variance, sum_full = self._sums
+                self._sums = (minute, mean + expected, variance + expected * full / n_offers, sum_full + full)
 
     def use(self, offered_at_us: int, cost: float, expected: float) -> None:
         """An offer was used: what was held for it is spent; of an earlier period, nothing of this one."""
         if offered_at_us < self.start_us:
             return
         self.spent += cost
-        held = self.held.get(offered_at_us // HOUR_US)
-        if held:
-            held.expected = max(0.0, held.expected - expected)
-            held.full = max(0.0, held.full - cost)
-            held.variance = max(0.0, held.variance - expected * cost)
+        self._release(offered_at_us, expected, cost)
 
     def declare(self, shift: Shift) -> bool:
         """Open the reserve, where the shift is of this budget and period; was that so?"""
@@ -134,15 +147,37 @@ class Account:
         """Let time pass: a period ends, windows close, the price follows the spend."""
         if not self.start_us <= now_us < self.end_us:
             self.start_us, self.end_us = period_of(now_us, self.period)
-            self.spent, self.held, self.is_reserve_open = 0.0, {}, False
+            self.spent, self.held, self.is_reserve_open, self._sums = 0.0, {}, False, None
             self._seen_us, self._seen = self.start_us, 0.0
         closed = now_us - self.window_us - HOUR_US
         for hour in [hour for hour in self.held if hour * HOUR_US <= closed]:
             del self.held[hour]
+            self._sums = None
         step = (self.end_us - self.start_us) / _STEPS
         n_steps = int((now_us - self._seen_us) / step)
         if n_steps:
             self._follow(now_us, n_steps)
+
+    def _release(self, offered_at_us: int, expected: float, full: float) -> None:
+        self._sums = None
+        held = self.held.get(offered_at_us // HOUR_US)
+        if held:
+            held.expected = max(0.0, held.expected - expected)
+            held.full = max(0.0, held.full - full)
+            held.variance = max(0.0, held.variance - expected * full)
+
+    def _held_now(self, now_us: int) -> tuple[float, float, float]:
+        """Mean and variance of what is still to come of what is held, and all of it; once a minute."""
+        minute = now_us // _MINUTE_US
+        if self._sums is None or self._sums[0] != minute:
+            mean = variance = full = 0.0
+            for hour, one in self.held.items():
+                left = self._left(hour, now_us)
+                mean += one.expected * left
+                variance += one.variance * left
+                full += one.full
+            self._sums = (minute, mean, variance, full)
+        return self._sums[1:]
 
     def _left(self, hour: int, now_us: int) -> float:
         """The share of the window that is still to come for offers of this hour."""

@@ -30,11 +30,24 @@ def decision_answer(record: Record, names: Names, user_id: str) -> dict[str, Any
         "arm": record["arm"],
         "services": [_offer(rank, row, names) for rank, row in enumerate(record["shown"], start=1)],
         "n_reason": record["n_reason"],
+        "prices": prices_answer(record, names),
         "degraded": None,
         "bundle": record["bundle"],
         "profile_as_of": iso(record["as_of_us"]),
     }
     return {**answer, "why_not": refusals_of(record, names)} if record["explain"] else answer
+
+
+def prices_answer(record: Record, names: Names) -> dict[str, Any]:
+    """What the list had to earn beyond its costs."""
+    showing = None if record["showing"] is None else numbers_of(record, "showing")
+    places = [row[0] for row in record["shown"]]
+    return {
+        "money": record["money"],
+        "showing": {
+            names.service_id[place]: 0.0 if showing is None else float(showing[place]) for place in places
+        },
+    }
 
 
 def refusals_of(record: Record, names: Names) -> list[dict[str, str]]:
@@ -67,6 +80,8 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
         "held_out": record["held_out"],
         "choice_load": record["choice_load"],
         "money": record["money"],
+        "withheld": _named(record.get("withheld"), names),
+        "closed": _named(record.get("closed"), names),
         "facts": record["facts"],
         "holdout": settings.exploration.holdout,
         "explore": settings.exploration.explore,
@@ -142,6 +157,13 @@ def services_answer(bundle: Bundle) -> dict[str, Any]:
 def number_or_none(number: float) -> float | None:
     """The number, or None where JSON has no word for it."""
     return number if math.isfinite(number) else None
+
+
+def _named(places: dict[str, list[int]] | None, names: Names) -> dict[str, list[str]] | None:
+    """Positions by anything, as ids."""
+    if places is None:
+        return None
+    return {key: [names.service_id[place] for place in some] for key, some in places.items()}
 
 
 def _offer(rank: int, row: list[Any], names: Names) -> dict[str, Any]:

@@ -16,16 +16,20 @@ from pydantic import ValidationError
 
 from features.rule_facts import vocabulary_of
 from features.tables import Tables
+from offers.pacing import DAY_US
 from offers.rules import RuleSet
 from offers.settings import Settings
+from offers.tracks import check_services, tracks_of
 from serving import answers, decision_log, intake, kept
 from serving.database import Database, events, exposures, feedback
 from serving.deletion import DeletedUsers, Receipt
 from serving.kept import RULES, Kept, Names, settings_of
+from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules, RulesInForce
-from serving.recommender import Asked, Decision, recommend
+from serving.recommender import Asked, Decision, estimates_of, recommend
 from serving.records import Record, is_replayable, keep_basis, record_of
 from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
+from serving.spending import keep_spent, read_shifts, spending_of, start_of_periods
 from serving.state import State
 from training.bundle import Bundle
 
@@ -49,11 +53,13 @@ class Application:
         The clock: microseconds since 1970.
     rule_files : sequence of paths
         Where the benefit rules may stand; the first that is there is read.
+    audit : Path, optional
+        Where shifts of demand are declared, one a line.
 
     Raises
     ------
     ValueError
-        Where the rules have faults.
+        Where the rules have faults, or settings name services that are not in the catalogue.
     """
 
     def __init__(
@@ -64,7 +70,9 @@ class Application:
         settings: Settings,
         now_us: Callable[[], int],
         rule_files: Sequence[Path] = (),
+        audit: Path | None = None,
     ) -> None:
+        check_services(settings, bundle.catalog)
         self.bundle, self.database, self.settings = bundle, database, settings
         self._now_us = now_us
         self._deleted = DeletedUsers.load(database)
@@ -75,7 +83,23 @@ class Application:
         vocabulary = vocabulary_of(bundle.layout, bundle.tiers.names, bundle.catalog, settings, channels)
         self.rules = LiveRules(rule_files, vocabulary, settings.decision.max_services, now_us)
         self._keep_rules(self.rules.in_force)
-        self._intake = intake.Intake(self.state, bundle.catalog, database, self._deleted, now_us)
+        shifts = [] if audit is None else read_shifts(audit)
+        spending, _ = database.run_now(
+            partial(
+                spending_of,
+                tables=tables,
+                settings=settings,
+                shifts=shifts,
+                now_us=now_us(),
+                catalog=bundle.catalog,
+            )
+        )
+        self.budgets = LiveBudgets(settings, bundle.catalog, spending, audit)
+        longest = tracks_of(bundle.tiers.names, bundle.catalog, settings).max_services.tolist()
+        self._longest: dict[str, int] = dict(zip(bundle.tiers.names, longest))  # list, by tier
+        self._intake = intake.Intake(
+            self.state, bundle.catalog, database, self._deleted, now_us, self.budgets.use
+        )
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """The list of one user; the decision is in the log when it is answered."""
@@ -128,10 +152,12 @@ class Application:
                 "names": [rule.name for rule in in_force.rules],
                 "faults": list(self.rules.faults),
             },
+            "budgets": self.budgets.answer(self._now_us()),
         }
 
-    def poll_rules(self) -> None:
-        """Let the rules of a changed file be in force; called now and then by a thread of its own."""
+    def poll(self) -> None:
+        """Let changed rules be in force, and declared shifts; called now and then by a thread of its own."""
+        self.budgets.poll()
         found = self.rules.poll()
         if found is not None:
             self._keep_rules(found)  # before a decision can name them
@@ -147,9 +173,12 @@ class Application:
             self._check_known(user_id)
         self._deleted.add(user_id)  # first of all, so that no row can come in between
         self.state.forget(user_id)
+        self.budgets.forget(user_id)
+        since_us, window_us = start_of_periods(self._now_us()), self.settings.windows.uptake_days * DAY_US
 
         def remove(connection: sa.Connection) -> Receipt:
             self._deleted.write(connection, user_id)
+            keep_spent(connection, user_id, since_us, window_us)
             n_events, n_feedback = intake.forget(connection, user_id)
             n_decisions = decision_log.forget(connection, user_id)
             counts = {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
@@ -171,17 +200,25 @@ class Application:
         return [_answer_or_error(one) for one in answered]
 
     def _decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
-        """Decisions on the rules of this moment; one after the other where a capacity is nearly used up."""
+        """Decisions on the rules of this moment; one after the other where something is nearly used up."""
         rules = self.rules.in_force.rules
+        if self.budgets:
+            self.budgets.advance(now_us)
         if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
             return [decision for one in requests for decision in self._decide([one], now_us)]
         asked = [self._asked(request, rules, now_us) for request in requests]
-        decisions = recommend(self.bundle, self.settings, asked, now_us, rules)
+        estimates = None
+        if self.budgets and asked:
+            estimates = estimates_of(self.bundle, asked)
+            asked = self.budgets.priced(asked, estimates, now_us)
+        decisions = recommend(self.bundle, self.settings, asked, now_us, rules, estimates)
         for decision in decisions:
-            self._count_showings(decision)
+            self._count(decision)
         return decisions
 
     def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:
+        if self.budgets and self.budgets.is_scarce(max(self._longest.values()), n_requests, now_us):
+            return True
         shown = self.state.shown_today(rules.timezone, now_us)
         left = self.bundle.catalog.capacity_per_day - shown
         if (left < n_requests).any():
@@ -191,6 +228,20 @@ class Application:
         ]
         return any(capacity is not None for capacity in by_rules)
 
+    def _count(self, decision: Decision) -> None:
+        """What is shown uses capacities and budgets from the decision on."""
+        self._count_showings(decision)
+        self.budgets.count(decision, self._known(decision.asked.user_id))
+
+    def _take_back(self, decision: Decision) -> None:
+        """Undo this, where the decision is not kept."""
+        self._count_showings(decision, times=-1)
+        self.budgets.take_back(decision, self._known(decision.asked.user_id))
+
+    def _known(self, user_id: str) -> str:
+        """The id, or "" for a user who was deleted."""
+        return "" if user_id in self._deleted else user_id
+
     def _count_showings(self, decision: Decision, times: int = 1) -> None:
         for one in decision.offered:
             service_id = self.bundle.catalog.ids[one.position]
@@ -198,7 +249,7 @@ class Application:
 
     def _asked(self, request: RecommendRequest, rules: RuleSet, now_us: int) -> Asked:
         profile = self.state.profile(request.user_id, now_us)
-        longest = self.settings.decision.max_services
+        longest = self._longest[profile.tier]
         load = self.bundle.choice_load([profile.tier])
         return Asked(
             user_id=request.user_id,
@@ -234,10 +285,10 @@ class Application:
         try:
             earlier = await self.database.run(keep)
         except decision_log.RequestConflict as conflict:
-            self._count_showings(decision, times=-1)
+            self._take_back(decision)
             raise Refused(409, str(conflict)) from conflict
         if earlier is not None:
-            self._count_showings(decision, times=-1)
+            self._take_back(decision)
             return await self.database.run(partial(_answer, record=earlier, user_id=request.user_id))
         if request.user_id not in self._deleted:
             for row in rows:

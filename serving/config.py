@@ -18,6 +18,7 @@ class ServeConfig:
     settings: Settings
     host: str = "127.0.0.1"  # where the service listens: beyond loopback it wants API keys
     rules: tuple[Path, ...] = ()  # where the benefit rules may stand
+    audit: Path | None = None  # where shifts of demand are declared
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables that say the same."""
@@ -28,6 +29,7 @@ class ServeConfig:
             "PERKWISE_SETTINGS": json.dumps(asdict(self.settings)),
             "PERKWISE_HOST": self.host,
             "PERKWISE_RULES": json.dumps([str(file.resolve()) for file in self.rules]),
+            "PERKWISE_AUDIT": "" if self.audit is None else str(self.audit.resolve()),
         }
 
     @classmethod
@@ -54,4 +56,5 @@ class ServeConfig:
             raise ValueError(f"PERKWISE_SETTINGS must be JSON, got: {error}.") from error
         data, bundle, state = (Path(environment[name]) for name in names)
         rules = tuple(map(Path, json.loads(environment.get("PERKWISE_RULES") or "[]")))
-        return cls(data, bundle, state, parse_settings(settings), environment.get("PERKWISE_HOST", ""), rules)
+        host, audit = environment.get("PERKWISE_HOST", ""), environment.get("PERKWISE_AUDIT")
+        return cls(data, bundle, state, parse_settings(settings), host, rules, Path(audit) if audit else None)

@@ -84,6 +84,17 @@ deleted_users = sa.Table(
     sa.Column("user_hash", sa.Text, primary_key=True),  # keyed: the id itself is not kept
 )
 
+spent = sa.Table(
+    "spent",  # what users who were deleted since were shown: budgets count it, whoever it was
+    metadata,
+    sa.Column("at_us", sa.BigInteger, nullable=False),  # the beginning of its hour
+    sa.Column("service_id", sa.Text, nullable=False),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("uptake", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("used_at_us", sa.BigInteger),
+)
+
 facts = sa.Table(
     "facts",
     metadata,
@@ -91,7 +102,7 @@ facts = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-SCHEMA = 2  # of the tables above, in SQLite's user_version; 0 there: none yet, or the first
+SCHEMA = 3  # of the tables above, in SQLite's user_version; 0 there: none yet, or the first
 _MIGRATIONS = {  # from the schema of this number to the next
     1: (
         "ALTER TABLE decisions ADD COLUMN bundle TEXT NOT NULL DEFAULT ''",
@@ -99,6 +110,7 @@ _MIGRATIONS = {  # from the schema of this number to the next
         "UPDATE decisions SET bundle = coalesce(json_extract(record, '$.bundle'), ''), decided_at_us = "
         "(SELECT min(shown_at_us) FROM exposures WHERE slate_id = decision_id)",
     ),
+    2: (),  # a new table alone
 }
 
 

@@ -34,6 +34,8 @@ class Intake:
     ----------
     now_us : callable
         The clock: microseconds since 1970.
+    on_use : callable
+        Called with user, service and moment of each use that is kept.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Intake:
         database: Database,
         deleted: DeletedUsers,
         now_us: Callable[[], int],
+        on_use: Callable[[str, str, int], None],
     ) -> None:
         self._state, self._catalog, self._database = state, catalog, database
-        self._deleted, self._now_us = deleted, now_us
+        self._deleted, self._now_us, self._on_use = deleted, now_us, on_use
 
     async def events(self, rows: Sequence[Any]) -> list[Verdict]:
         """A verdict for each row, in their order; accepted rows are on disk and in the next profile."""
@@ -54,7 +57,10 @@ class Intake:
         kept = await self._database.run(lambda connection: keep_events(connection, fresh))
         for row, verdict in zip(fresh, kept, strict=True):
             if verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
-                self._state.add_event(row.user_id, row.event, microseconds(row.at), row.service_id, row.value)
+                at_us = microseconds(row.at)
+                self._state.add_event(row.user_id, row.event, at_us, row.service_id, row.value)
+                if row.event == "used" and row.service_id:
+                    self._on_use(row.user_id, row.service_id, at_us)
         following = iter(kept)
         return [next(following) if isinstance(row, EventRow) else row for row in read]
 

@@ -32,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = None,
     rules: tuple[Path, ...] = (),
+    audit: Path | None = None,
 ) -> None:
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
@@ -49,6 +50,8 @@ def serve(
     settings : Settings
     rules : tuple of Path
         Where the benefit rules may stand; the first file that is there is read, and again when it changes.
+    audit : Path, optional
+        Where shifts of demand are declared, one a line; read again when it changes.
     host, port
         Where to listen; ``settings.serving.port`` where no port is given.
 
@@ -61,7 +64,7 @@ def serve(
     port = settings.serving.port if port is None else port
     start_logging(settings.serving.log_format, settings.serving.log_level)
     _check_free(host, port)
-    os.environ.update(ServeConfig(data, bundle, state, settings, host, rules).to_environment())
+    os.environ.update(ServeConfig(data, bundle, state, settings, host, rules, audit).to_environment())
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     app = _Watched(Perkwise.to_asgi())  # type: ignore[attr-defined]
     server = _Server(http_config(app, host, port), settings.serving.drain_seconds)

@@ -132,7 +132,7 @@ class LiveRules:
 
 
 class Poller:
-    """Asks the rules every fifth of a second whether their file has changed, in a thread of its own."""
+    """Asks every fifth of a second whether a file has changed, in a thread of its own."""
 
     def __init__(self, poll: Callable[[], None]) -> None:
         self._poll = poll
@@ -150,4 +150,4 @@ class Poller:
             try:
                 self._poll()
             except Exception as error:  # a service without its poller would go on with old rules, unseen
-                logger.error("rules.yaml could not be read again: %s", type(error).__name__)
+                logger.error("the files could not be read again: %s", type(error).__name__)

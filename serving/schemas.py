@@ -132,6 +132,13 @@ class WhyNot(BaseModel):
     reason: str
 
 
+class Prices(BaseModel):
+    """What budgets that bind add to the costs; all 0 where none does."""
+
+    money: float = Field(description="A unit spent must earn 1 + money.")
+    showing: dict[str, float] = Field(description="By service shown: money charged for showing it.")
+
+
 class RecommendAnswer(BaseModel):
     decision_id: str
     user_id: str
@@ -139,6 +146,7 @@ class RecommendAnswer(BaseModel):
     services: list[Offer] = Field(description="Best first; empty: nothing is worth showing.")
     n_reason: str = Field(description="Why so many.")
     why_not: list[WhyNot] | None = Field(None, description="With explain: each service refused, and why.")
+    prices: Prices | None = Field(None, description="What budgets added; null: an older decision.")
     degraded: str | None = Field(description="What was missing for a full answer; null: nothing.")
     bundle: str
     profile_as_of: datetime
@@ -196,6 +204,8 @@ class DecisionAnswer(RecommendAnswer):
     held_out: bool | None = Field(None, description="Is the user in the holdout?")
     choice_load: float | None = Field(None, description="Of this user; null: the setting.")
     money: float | None = Field(None, description="What a unit spent must earn more, as a budget binds.")
+    withheld: dict[str, list[str]] | None = Field(None, description="Services that holdouts keep, by name.")
+    closed: dict[str, list[str]] | None = Field(None, description="What no budget had room for, by reason.")
     facts: dict[str, Any] | None = Field(None, description="What else the rules asked for.")
     holdout: float
     explore: float
@@ -232,10 +242,37 @@ class RulesAnswer(BaseModel):
     faults: list[str] = Field(description="Why the rules file as it stands now is not in force, with lines.")
 
 
+class BudgetForecast(BaseModel):
+    """The period's end, if it goes on as it did."""
+
+    open_amount: float = Field(
+        description="May be spent: the reserve is part of it once a shift is declared."
+    )
+    committed: float = Field(description="Spent, and expected of offers that may still be used.")
+    projected: float = Field(description="Committed at the end of the period.")
+    share_of_revenue: float | None = Field(description="Of what is projected; null: no revenue is known.")
+    is_reserve_open: bool
+    warnings: list[str]
+
+
+class BudgetAnswer(BaseModel):
+    """A budget in its present period."""
+
+    name: str
+    kind: Literal["money", "contacts"]
+    period: str
+    amount: float
+    spent: float
+    price: float = Field(description="What a unit of it must earn on top.")
+    forecast: BudgetForecast
+    is_throttled: bool = Field(description="Only free services are shown: the others cost too much revenue.")
+
+
 class ServicesAnswer(BaseModel):
     services: list[ServiceAnswer]
     bundle: str
     rules: RulesAnswer
+    budgets: list[BudgetAnswer] = Field(description="In the order of the settings; none: nothing is limited.")
 
 
 class DeletedAnswer(BaseModel):

@@ -56,8 +56,10 @@ class Perkwise:
             tables = load_tables(config.data, config.settings.money)
             bundle = reading.result()
         self.database = Database(config.state)
-        application = Application(tables, bundle, self.database, config.settings, _now_us, config.rules)
-        self.poller = Poller(application.poll_rules)
+        application = Application(
+            tables, bundle, self.database, config.settings, _now_us, config.rules, config.audit
+        )
+        self.poller = Poller(application.poll)
         routes.state.application = application
         routes.state.guard = guard
         logger.info("Serving.", extra={"fields": served(config, application, guard)})

@@ -27,7 +27,7 @@ SETTINGS = parse_settings(
 
 
 def spending():
-    made = Spending(SETTINGS, CATALOG, np.array([0.5, 0.25]))
+    made = Spending(SETTINGS, CATALOG, np.array([0.5, 0.25]), 1e9)
     made.advance(MONDAY)
     return made
 
@@ -60,7 +60,7 @@ def test_a_shift_in_the_audit_opens_the_reserve_of_its_week(tmp_path):
     made = spending()
     made.replay([], read_shifts(file), MONDAY + 10)
     assert [account.is_reserve_open for account in made.accounts] == [True, False]
-    assert made.forecasts(MONDAY + 10, 100.0)[0].open_amount == 20
+    assert made.forecasts(MONDAY + 10)[0].open_amount == 20
 
 
 def test_a_broken_audit_line_is_named(tmp_path):
