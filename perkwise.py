@@ -79,6 +79,11 @@ def home() -> Path:
     return Path(os.environ.get("PERKWISE_HOME", Path(__file__).parent)).resolve()
 
 
+def audit_file() -> Path:
+    """Where shifts of demand are declared, one a line."""
+    return home() / "var" / "budget-audit.jsonl"
+
+
 def read_settings(data: Path | None = None, further: Path | None = None) -> Settings:
     """The project's perkwise.toml, overridden key by key by the data folder's own, and by a further file."""
     files = [home() / "perkwise.toml"] + ([data / "perkwise.toml"] if data else [])
@@ -1022,7 +1027,8 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
     state = state or home() / "var" / "state.db"
     state.parent.mkdir(parents=True, exist_ok=True)
     files = (data / "rules.yaml", home() / "rules.yaml")
-    run_service(data, keep_bundle(find_bundle(bundle), home() / "var"), state, settings, host, port, files)
+    chosen = keep_bundle(find_bundle(bundle), home() / "var")
+    run_service(data, chosen, state, settings, host, port, files, audit_file())
 
 
 @main.command()
@@ -1079,7 +1085,7 @@ def budget_status(data: Path | None, state: Path | None, as_json: bool) -> None:
     data = data or home() / read_settings().serving.data
     settings = read_settings(data)
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
-    shifts = read_shifts(home() / "var" / "budget-audit.jsonl")
+    shifts = read_shifts(audit_file())
     with reading(state or home() / "var" / "state.db") as connection:
         tables = load_tables(data, settings.money)
         found, revenue = spending_of(connection, tables, settings, shifts, now_us)
@@ -1123,7 +1129,7 @@ def budget_open_reserve(name: str, who: str, why: str, as_json: bool) -> None:
     if name not in known:
         raise ValueError(f"NAME must be a budget of perkwise.toml, got {name!r}; known are {known}.")
     shift = Shift(name, int(datetime.now(UTC).timestamp() * 1e6), who, why)
-    file = home() / "var" / "budget-audit.jsonl"
+    file = audit_file()
     append_shift(file, shift)
     say(
         as_json, {**asdict(shift), "audit": str(file)}, f"Opened the reserve of {name}: {why} ({who}). {file}"

@@ -74,7 +74,7 @@ class Application:
     ) -> None:
         check_services(settings, bundle.catalog)
         self.bundle, self.database, self.settings = bundle, database, settings
-        self._now_us = now_us
+        self.now_us = now_us
         self._deleted = DeletedUsers.load(database)
         self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
         self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
@@ -103,7 +103,7 @@ class Application:
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """The list of one user; the decision is in the log when it is answered."""
-        now_us = self._now_us()
+        now_us = self.now_us()
         return await self._keep(request, self._decide([request], now_us)[0])
 
     async def recommend_batch(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ class Application:
     async def profile(self, user_id: str) -> dict[str, Any]:
         """What is known of a user now."""
         self._check_known(user_id)
-        profile = self.state.profile(user_id, self._now_us())
+        profile = self.state.profile(user_id, self.now_us())
         return answers.profile_answer(user_id, profile, self.bundle.layout.columns)
 
     async def services(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Application:
                 "names": [rule.name for rule in in_force.rules],
                 "faults": list(self.rules.faults),
             },
-            "budgets": self.budgets.answer(self._now_us()),
+            "budgets": self.budgets.answer(self.now_us()),
         }
 
     def poll(self) -> None:
@@ -174,7 +174,7 @@ class Application:
         self._deleted.add(user_id)  # first of all, so that no row can come in between
         self.state.forget(user_id)
         self.budgets.forget(user_id)
-        since_us, window_us = start_of_periods(self._now_us()), self.settings.windows.uptake_days * DAY_US
+        since_us, window_us = start_of_periods(self.now_us()), self.settings.windows.uptake_days * DAY_US
 
         def remove(connection: sa.Connection) -> Receipt:
             self._deleted.write(connection, user_id)
@@ -182,14 +182,14 @@ class Application:
             n_events, n_feedback = intake.forget(connection, user_id)
             n_decisions = decision_log.forget(connection, user_id)
             counts = {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
-            receipt = Receipt.of(answers.iso(self._now_us()), counts)
+            receipt = Receipt.of(answers.iso(self.now_us()), counts)
             receipt.write(connection)
             return receipt
 
         return {"user_id": user_id, **asdict(await self.database.run(remove))}
 
     async def _recommend_some(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
-        now_us = self._now_us()
+        now_us = self.now_us()
         read = [_read(row) for row in rows]
         decisions = iter(self._decide([row for row in read if isinstance(row, RecommendRequest)], now_us))
         tasks = [

@@ -95,4 +95,13 @@ def kept_settings(settings: Settings) -> Kept:
 
 def settings_of(content: bytes) -> Settings:
     """The settings that ``kept_settings`` kept."""
-    return parse_settings(orjson.loads(content))
+    return parse_settings(_without_null(orjson.loads(content)))
+
+
+def _without_null(found: Any) -> Any:
+    """JSON has null for inf, which is no limit and the default wherever it may stand."""
+    if isinstance(found, list):
+        return [_without_null(one) for one in found]
+    if isinstance(found, dict):
+        return {key: _without_null(value) for key, value in found.items() if value is not None}
+    return found

@@ -4,7 +4,7 @@ docs/operations.md says what each is good for, docs/grafana-dashboard.json shows
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,14 @@ LIVE = "live"  # the rung of the ladder on which nothing is missing
 
 _SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1, 2, 5)
 _AGES = (1, 60, 600, 3600, 6 * 3600, 86400, 2 * 86400, 7 * 86400)
+
+_OF_BUDGETS = {  # gauges by name, and what each tells of a budget's present period
+    "amount": "What a budget is in a period.",
+    "spent": "What is spent of it in the present period.",
+    "projected": "What will be, if the period goes on as it did.",
+    "price": "What a unit of it must earn on top.",
+    "warnings": "Warnings that the forecast has for it.",
+}
 
 
 class Metrics:
@@ -62,6 +70,15 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._bundle_told = ""
+        self._budgets = {
+            name: gauge(f"perkwise_budget_{name}", text, ["budget", "kind"], multiprocess_mode="livemax")
+            for name, text in _OF_BUDGETS.items()
+        }
+        self._throttled = gauge(
+            "perkwise_throttled",
+            "1 while only free services are shown, because the others cost too much of the revenue.",
+            multiprocess_mode="livemax",
+        )
 
     def answered(self, route: str, status: int, seconds: float, rung: str = "") -> None:
         """Count a request."""
@@ -89,6 +106,21 @@ class Metrics:
     def deleted(self) -> None:
         """Count a user who was removed."""
         self._deleted.inc()
+
+    def spends(self, budgets: Sequence[Mapping[str, Any]], is_throttled: bool) -> None:
+        """Set the gauges of budgets, as GET /services tells them."""
+        for one in budgets:
+            told = one["forecast"]
+            values = {
+                "amount": one["amount"],
+                "spent": one["spent"],
+                "price": one["price"],
+                "projected": told["projected"],
+                "warnings": len(told["warnings"]),
+            }
+            for name, value in values.items():
+                self._budgets[name].labels(one["name"], one["kind"]).set(value)
+        self._throttled.set(is_throttled)
 
     def stands(
         self, bundle: str, n_users: int, n_services: int, n_keys: int, n_waiting: int, n_working: int

@@ -274,6 +274,8 @@ def _tell_gauges(request: Request) -> None:
         n_waiting=len(guard.line) if guard else 0,
         n_working=guard.line.n_working if guard else 0,
     )
+    if application.budgets:
+        metrics().spends(application.budgets.answer(application.now_us()), application.budgets.is_throttled)
 
 
 def _application(request: Request) -> Application:

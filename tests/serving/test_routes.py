@@ -44,6 +44,7 @@ def test_a_recommendation_is_ranked_and_has_every_key(client, user_id, bundle):
         "arm",
         "services",
         "n_reason",
+        "prices",
         "degraded",
         "bundle",
         "profile_as_of",
