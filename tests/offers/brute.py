@@ -1,5 +1,6 @@
 """Every list of every length, one by one, by the formula as it is written down: the judge of ``decide``."""
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -55,6 +56,50 @@ def worth_of_list(chosen, uptake, uplift, catalog, load, similarity, money, show
         - showing[s]
         for s in chosen
     )
+
+
+@lru_cache(maxsize=64)
+def every_list(n_services, n):
+    """All lists of n of so many services, shape (n_lists, n)."""
+    return np.array(list(combinations(range(n_services), n)), dtype=np.int8).reshape(-1, n)
+
+
+def best_of_all_lists(user, catalog, estimates, eligible, decision, longest, options):
+    """The worth, the set, and what must be in it, of the best of all lists of one user, computed at once."""
+    uptake, uplift = estimates.uptake[user], estimates.uplift_margin[user]
+    prices, rules = options["prices"], options["list_rules"]
+    money = 1 + decision.money_price + (prices.money[user] if prices else 0.0)
+    contact = np.array([s.contact_cost for s in catalog.services]) * money
+    contact = contact + (prices.showing[user] if prices else 0.0)
+    margin = uplift - uptake * np.array([s.unit_cost for s in catalog.services]) * money
+    odds = uptake / (1 - uptake)
+    kinds = {name: number for number, name in enumerate({s.category for s in catalog.services if s.category})}
+    kind = np.array([kinds.get(s.category, 100 + at) for at, s in enumerate(catalog.services)])
+    groups = [
+        (np.isin(np.arange(len(catalog)), g.services), g.most) for g in (rules.at_most if rules else ())
+    ]
+    must = np.flatnonzero(rules.must_show[user] & eligible[user]).tolist() if rules else []
+    forced = np.zeros(len(catalog), dtype=bool)
+    for service in sorted(must, key=lambda s: (contact[s] - margin[s], s)):
+        room = all(forced[members].sum() + members[service] <= most for members, most in groups)
+        forced[service] = room and forced.sum() < longest
+    best = (0.0 if not forced.any() else -np.inf, ())
+    for n in range(max(1, forced.sum()), min(longest, len(catalog)) + 1):
+        lists = every_list(len(catalog), n)
+        may = eligible[user][lists].all(axis=1) & (forced[lists].sum(axis=1) == forced.sum())
+        for members, most in groups:
+            may &= members[lists].sum(axis=1) <= most
+        lists = lists[may]
+        if len(lists):
+            kinds_of = np.sort(kind[lists], axis=1)
+            distinct = 1 + (np.diff(kinds_of, axis=1) != 0).sum(axis=1)
+            load = options["choice_load"][user]
+            effort = 1 + load * (n - 1) + load * decision.similarity_load * (n - distinct)
+            each = (margin * odds / uptake)[lists].sum(axis=1) / (effort + odds[lists].sum(axis=1))
+            worth = each - contact[lists].sum(axis=1)
+            if worth.max() > best[0]:
+                best = (float(worth.max()), tuple(lists[worth.argmax()].tolist()))
+    return best[0], set(best[1]), set(np.flatnonzero(forced).tolist())
 
 
 def brute_force(user, catalog, estimates, eligible, decision, longest, options):
