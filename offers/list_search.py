@@ -5,16 +5,17 @@ is tried where a row has at most 16 candidates; where it has more, a list is bui
 service and improved by exchanges until none helps, which tests hold within 0.5 % of the best.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offers.choice import choice_effort
 from offers.exchange import good_lists
-from offers.ranking import Floats, Mask, Positions, Terms, pick, running_sum, totals, worth_of
+from offers.ranking import Floats, Mask, Positions, Terms, membership, pick, totals, worth_of
 from offers.types import AtMost
 
 EXACT_SERVICES = 16  # every list is tried among so many candidates
@@ -79,10 +80,9 @@ def _equal_contacts(menu: Menu) -> NDArray[np.bool_]:
 
 
 def _is_bound(menu: Menu) -> NDArray[np.bool_]:
-    bound = np.zeros(len(menu), dtype=bool)
-    for group in menu.at_most:
-        bound |= menu.candidates[:, list(group.services)].sum(axis=1) > group.most
-    return bound
+    member, most = membership(menu.at_most, menu.candidates.shape[1])
+    n_candidates = menu.candidates.astype(np.float32) @ member.T
+    return np.any(n_candidates > most, axis=1)
 
 
 def _keep(found: BestLists, rows: NDArray[np.intp], chosen: Positions, worth: Floats) -> None:
@@ -93,11 +93,15 @@ def _keep(found: BestLists, rows: NDArray[np.intp], chosen: Positions, worth: Fl
 
 def _by_formula(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp]) -> None:
     n_candidates = menu.candidates.sum(axis=1)
+    ratio = np.zeros(len(menu))
     for n in range(1, longest + 1):
         enough = np.flatnonzero(n_candidates >= n)
         if len(enough):
             some = menu.take(enough)
-            chosen = _single(some) if n == 1 else _greatest_ratio(some, n)
+            if n == 1:
+                chosen = _single(some)
+            else:
+                chosen, ratio[enough] = _greatest_ratio(some, n, ratio[enough])
             _keep(found, rows[enough], chosen, worth_of(some.terms, chosen))
 
 
@@ -105,38 +109,42 @@ def _single(menu: Menu) -> Positions:
     return np.where(menu.candidates, menu.terms.value, -np.inf).argmax(axis=1)[:, None]
 
 
-def _greatest_ratio(menu: Menu, n: int) -> Positions:
+def _greatest_ratio(menu: Menu, n: int, theta: Floats) -> tuple[Positions, Floats]:
     """Dinkelbach's method: the n greatest of b − θa, with θ the ratio of the list so found, until θ stands.
 
     Each step finds a list of a greater ratio than the last, and stops at the greatest (Dinkelbach
-    1967, On nonlinear fractional programming). The first service of a category is spared its
-    similarity, so that its key is greater by θ · load · similarity; as each further one of a category
-    has a smaller key than the last, picking the greatest key one by one is exact for each θ.
+    1967, On nonlinear fractional programming); it may begin with any ``theta``, best near the end. The
+    first service of a category is spared its similarity, so that its key is greater by
+    θ · load · similarity; as each further one of a category has a smaller key than the last, picking the
+    greatest key one by one is exact for each θ. Returns the lists and their ratios.
     """
-    gain = np.where(menu.candidates, menu.terms.gain, -np.inf)
-    chosen = _greatest(gain, np.zeros(len(gain)), menu.terms.category, n)
-    ratio = _ratio(menu.terms, chosen)
+    terms = menu.terms
+    gain = np.where(menu.candidates, terms.gain, -np.inf)
+    chosen = _of_greatest_key(gain, terms, theta, n)
+    ratio = _ratio(terms, chosen)
     rising = np.arange(len(gain))
     while len(rising):
-        some = menu.terms.take(rising)
-        theta = ratio[rising]
-        spared = theta * some.load * some.similarity
-        other = _greatest(gain[rising] - theta[:, None] * some.attraction, spared, some.category, n)
+        some, theta = terms.take(rising), ratio[rising]
+        other = _of_greatest_key(gain[rising], some, theta, n)
         other_ratio = _ratio(some, other)
         better = other_ratio > theta
         rising = rising[better]
         chosen[rising] = other[better]
         ratio[rising] = other_ratio[better]
-    return chosen
+    return chosen, ratio
+
+
+def _of_greatest_key(gain: Floats, terms: Terms, theta: Floats, n: int) -> Positions:
+    key = gain - theta[:, None] * terms.attraction
+    return _greatest(key, theta * terms.load * terms.similarity, terms.category, n)
 
 
 def _greatest(key: Floats, spared: Floats, category: Positions, n: int) -> Positions:
     """The n greatest of each row, ties to the first, where a category's first counts ``spared`` more."""
     rows = np.arange(len(key))
     chosen = np.empty((len(key), n), dtype=np.intp)
-    has_spared = len(np.unique(category)) < len(category) and bool((spared > 0).any())
-    left = key + spared[:, None] if has_spared else key.copy()
-    key = key.copy()
+    has_spared = bool((spared > 0).any())
+    left = key + spared[:, None]
     for rank in range(n):
         best = left.argmax(axis=1)
         chosen[:, rank] = best
@@ -160,7 +168,7 @@ def _by_trying(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp
         of_width = np.flatnonzero(width_of == width)
         searched = by_category[np.nonzero(candidates[of_width])[1].reshape(len(of_width), width)]
         for n in range(1, min(longest, width) + 1):
-            rows_at_once = max(1, _ROWS_TIMES_LISTS // len(_lists(width, n)))
+            rows_at_once = max(1, _ROWS_TIMES_LISTS // _lists(width, n).shape[1])
             for start in range(0, len(of_width), rows_at_once):
                 part = slice(start, start + rows_at_once)
                 chosen, may = _best_of_all(menu.take(of_width[part]), searched[part], n)
@@ -172,30 +180,60 @@ def _by_trying(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp
 def _best_of_all(menu: Menu, searched: Positions, n: int) -> tuple[Positions, Mask]:
     """The best list of n of those searched, services of a category side by side; False where none may be."""
     terms, lists = menu.terms, _lists(searched.shape[1], n)
-    category = terms.category[searched][:, lists]
-    n_alike = (category[..., 1:] == category[..., :-1]).sum(axis=-1)
-    effort = choice_effort(n, terms.load[:, None], n_alike, terms.similarity)
-    weight = effort + running_sum(pick(terms.attraction, searched)[:, lists])
-    contact = running_sum(pick(terms.contact, searched)[:, lists])
-    worth = running_sum(pick(terms.gain, searched)[:, lists]) / weight - contact
-    worth[~_may_be_made(menu, searched, lists)] = -np.inf
-    best = worth.argmax(axis=1)
-    return pick(searched, lists[best]), worth[np.arange(len(worth)), best] > -np.inf
+    effort = choice_effort(n, terms.load[:, None], _n_alike(terms, searched, lists), terms.similarity)
+    worth = _sums(pick(terms.gain, searched), lists)
+    worth /= effort + _sums(pick(terms.attraction, searched), lists)
+    worth -= _sums(pick(terms.contact, searched), lists)
+    for may in _kept_rules(menu, searched, lists):
+        worth[~may] = -np.inf
+    users, best = np.arange(len(worth)), worth.argmax(axis=1)
+    return searched[users[:, None], lists.T[best]], worth[users, best] > -np.inf
 
 
-def _may_be_made(menu: Menu, searched: Positions, lists: Positions) -> Mask:
-    """Which lists hold all that must be shown and keep to the rules, shape (n_users, n_lists)."""
-    forced = pick(menu.forced, searched)
-    may = forced[:, lists].sum(axis=-1) == forced.sum(axis=1, keepdims=True)
-    for group in menu.at_most:
-        may &= np.isin(searched, group.services)[:, lists].sum(axis=-1) <= group.most
-    return may
+def _sums(numbers: Floats, lists: Positions) -> Floats:
+    """Of each list, summed in its order; ``numbers`` has shape (n_users, width)."""
+    total = numbers[:, lists[0]]
+    for place in lists[1:]:
+        total += numbers[:, place]
+    return total
+
+
+def _n_alike(terms: Terms, searched: Positions, lists: Positions) -> Positions | int:
+    """Services of each list whose category stands before, shape (n_users, n_lists)."""
+    category = terms.category[searched]
+    if not terms.similarity or not (category[:, 1:] == category[:, :-1]).any():
+        return 0
+    n_alike = np.zeros((len(searched), lists.shape[1]), dtype=np.intp)
+    for place, other in pairwise(lists):
+        n_alike += category[:, place] == category[:, other]
+    return n_alike
+
+
+def _kept_rules(menu: Menu, searched: Positions, lists: Positions) -> Iterator[Mask]:
+    """For each rule that can be broken, which lists keep to it; and which hold all that must be shown."""
+    holds = _holds(searched.shape[1], len(lists))
+    forced = pick(menu.forced, searched).astype(np.float32)
+    if forced.any():
+        yield forced @ holds == forced.sum(axis=1, keepdims=True)
+    for member, most in zip(*membership(menu.at_most, menu.forced.shape[1])):
+        of_rule = member[searched]
+        if of_rule.sum(axis=1).max() > most:
+            yield of_rule @ holds <= most
 
 
 @lru_cache(maxsize=256)
 def _lists(width: int, n: int) -> Positions:
-    """Every list of n out of ``width`` positions, shape (n_lists, n)."""
-    return np.array(list(combinations(range(width), n)), dtype=np.intp).reshape(-1, n)
+    """Every list of n out of ``width`` positions, shape (n, n_lists)."""
+    return np.array(list(combinations(range(width), n)), dtype=np.intp).reshape(-1, n).T.copy()
+
+
+@lru_cache(maxsize=256)
+def _holds(width: int, n: int) -> NDArray[np.float32]:
+    """1 where a list holds a position, shape (width, n_lists); counts of so few are exact in any order."""
+    lists = _lists(width, n)
+    holds = np.zeros((width, lists.shape[1]), dtype=np.float32)
+    holds[lists, np.arange(lists.shape[1])] = 1
+    return holds
 
 
 def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp], rounds: int) -> None:

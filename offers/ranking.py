@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from offers.catalog import Catalog
 from offers.choice import MAX_UPTAKE, attraction, choice_effort, count_alike
-from offers.types import Estimates, ListRules
+from offers.types import AtMost, Estimates, ListRules
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -39,7 +39,9 @@ class Terms:
     similarity: float
 
     def take(self, rows: NDArray[np.intp]) -> "Terms":
-        """The same terms for some of the users."""
+        """The same terms for some of the users, whose rows rise."""
+        if len(rows) == len(self.value):
+            return self
         return Terms(
             self.value[rows],
             self.gain[rows],
@@ -137,16 +139,37 @@ def may_be_shown(
 
 def _that_fit(must_show: Mask, value: Floats, rules: ListRules, longest: NDArray[np.intp]) -> Mask:
     forced = np.zeros_like(must_show)
+    n_must = must_show.sum(axis=1)
+    if not n_must.any():
+        return forced
     users = np.arange(len(must_show))
     order = np.argsort(-np.where(must_show, value, -np.inf), axis=1, kind="stable")
-    for rank in range(int(must_show.sum(axis=1).max(initial=0))):
-        service = order[:, rank]
-        fits = must_show[users, service] & (forced.sum(axis=1) < longest)
-        for group in rules.at_most:
-            members = list(group.services)
-            fits &= ~np.isin(service, members) | (forced[:, members].sum(axis=1) < group.most)
-        forced[users, service] |= fits
+    member, most = membership(rules.at_most, must_show.shape[1])
+    n_held = np.zeros((len(users), len(most)), dtype=np.float32)
+    for rank in range(int(n_must.max())):
+        of_rule = member[:, order[:, rank]].T
+        has_room = ~((of_rule > 0) & (n_held >= most)).any(axis=1)
+        fits = (rank < n_must) & (forced.sum(axis=1) < longest) & has_room
+        forced[users, order[:, rank]] |= fits
+        n_held += fits[:, None] * of_rule
     return forced
+
+
+def membership(
+    at_most: tuple[AtMost, ...], n_services: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """1 for each service of each rule, shape (n_rules, n_services), and how many of them a list may hold.
+
+    Counts by products of such matrices are exact in any order of summing.
+
+    >>> member, most = membership((AtMost((0, 2), 1),), 3)
+    >>> member.tolist(), most.tolist()
+    ([[1.0, 0.0, 1.0]], [1.0])
+    """
+    member = np.zeros((len(at_most), n_services), dtype=np.float32)
+    for number, rule in enumerate(at_most):
+        member[number, list(rule.services)] = 1
+    return member, np.array([rule.most for rule in at_most], dtype=np.float32)
 
 
 def worth_of(terms: Terms, chosen: Positions) -> Floats:
@@ -174,7 +197,7 @@ def ranked(terms: Terms, chosen: Positions) -> Positions:
 
 
 def pick(numbers: NDArray, chosen: Positions) -> NDArray:
-    return np.take_along_axis(numbers, chosen, axis=1)
+    return numbers[np.arange(len(numbers))[:, None], chosen]
 
 
 def sum_of(numbers: Floats, chosen: Positions) -> Floats:
