@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from offers import exploration
 from offers.eligibility import Eligibility
+from offers.length_reasons import Bounds, bounds_of, n_reason
 from offers.list_counts import FeasibleLists
-from offers.policy import decide, n_reason
-from offers.ranking import is_known
-from offers.settings import Settings
+from offers.policy import decide
+from offers.ranking import is_known, terms_of
+from offers.settings import DecisionSettings, Settings
 from offers.types import Estimates, ListRules, Prices, Refusal, Slates
 
 Seed = int | tuple[int, ...]  # whatever numpy makes a generator of
@@ -34,6 +35,10 @@ class Decisions:
     length: NDArray[np.intp]  # (n,) services shown; 0: nothing
     propensities: NDArray[np.float64]  # (n, longest) of each service at its position; NaN pads
     slate_propensity: NDArray[np.float64]  # (n,) of the whole list, or of nothing
+    estimates: Estimates
+    settings: DecisionSettings
+    prices: Prices | None
+    list_rules: ListRules | None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -59,7 +64,29 @@ class Decisions:
                 "Explored: length and list were drawn at random, so that the next model can learn from them."
             )
         n_candidates = int(self.candidates[user].sum())
-        return n_reason(self.worth_by_length(user), int(self.slates.length[user]), n_candidates)
+        length = int(self.slates.length[user])
+        return n_reason(self.worth_by_length(user), length, n_candidates, self._bounds(user))
+
+    def _bounds(self, user: int) -> Bounds:
+        """What the policy's list of this user was bound by."""
+        row, settings, catalog = slice(user, user + 1), self.settings, self.allowed.catalog
+        money, showing = np.array([settings.money_price]), np.zeros((1, len(catalog)))
+        if self.prices is not None:
+            money, showing = money + self.prices.money[row], self.prices.showing[row]
+        rules = self.list_rules or ListRules((), np.zeros(self.candidates.shape, dtype=bool))
+        return bounds_of(
+            terms_of(
+                self.estimates.take(row), catalog, money, showing, np.zeros(1), settings.similarity_load
+            ),
+            [service.name for service in catalog.services],
+            self.policy_list(user),
+            self.candidates[user],
+            rules.must_show[user],
+            rules.at_most,
+            money=float(money[0]),
+            showing=showing[0],
+            usual_longest=settings.max_services,
+        )
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service that this user may not be shown, and why."""
@@ -139,6 +166,10 @@ def make_decisions(
         length=np.zeros(len(candidates), dtype=np.intp),
         propensities=np.full(slates.services.shape, np.nan),
         slate_propensity=np.empty(len(candidates)),
+        estimates=estimates,
+        settings=settings.decision,
+        prices=prices,
+        list_rules=list_rules,
     )
     nothing = settings.exploration.holdout if nothing_share is None else nothing_share
     shares = np.broadcast_to(np.asarray(nothing, dtype=np.float64), len(candidates)).tolist()

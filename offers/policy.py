@@ -3,8 +3,6 @@
 The report values this function, the batch scores with it and the service answers with it.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -167,28 +165,6 @@ def _fill(slates: Slates, menu: Menu, rows: slice, longest: NDArray[np.intp], qu
     for n in range(1, width + 1):
         users = np.flatnonzero(length == n)
         services[users, :n] = ranked(menu.terms.take(users), best.chosen[users, n - 1, :n])
-
-
-def n_reason(worth_by_length: Sequence[float], length: int, n_eligible: int) -> str:
-    """Why the list has this length, as a sentence for the one who reads the decision.
-
-    >>> n_reason([0.0, 1.0, 1.5, 1.2], length=2, n_eligible=6)
-    '2 services, worth 1.50: a list of 3 would be harder to choose from and worth 1.20.'
-    """
-    longest = len(worth_by_length) - 1
-    if n_eligible == 0:
-        return "Nothing: no service may be offered to this user now."
-    if length == 0:
-        return f"Nothing: none of {n_eligible} eligible services is expected to earn more than it costs."
-    shown = f"{length} service{'s' if length > 1 else ''}, worth {worth_by_length[length]:.2f}"
-    if length == longest:
-        return f"{shown}: the longest list allowed here."
-    if np.isneginf(worth_by_length[length + 1]):
-        return f"{shown}: no other eligible service is expected to earn more than it costs."
-    return (
-        f"{shown}: a list of {length + 1} would be harder to choose from "
-        f"and worth {worth_by_length[length + 1]:.2f}."
-    )
 
 
 def expected_costs(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offers.catalog import Catalog
-from offers.policy import decide, expected_costs, n_reason
+from offers.policy import decide, expected_costs
 from offers.settings import DecisionSettings
 from offers.types import Estimates, Service
 
@@ -182,35 +182,6 @@ def test_bad_arguments_are_refused():
         decide(estimates, one > 0, catalog_of([0.0, 0.0], [0.0, 0.0]), DecisionSettings())
     with pytest.raises(ValueError, match=r"eligible must have the shape of the estimates \(1, 1\)"):
         decide(estimates, np.ones((1, 2), dtype=bool), catalog, DecisionSettings())
-
-
-@pytest.mark.parametrize(
-    "worth, length, n_eligible, reason",
-    [
-        ([0.0, -np.inf], 0, 0, "Nothing: no service may be offered to this user now."),
-        (
-            [0.0, -np.inf],
-            0,
-            3,
-            "Nothing: none of 3 eligible services is expected to earn more than it costs.",
-        ),
-        ([0.0, 0.5], 1, 3, "1 service, worth 0.50: the longest list allowed here."),
-        (
-            [0.0, 0.5, -np.inf],
-            1,
-            3,
-            "1 service, worth 0.50: no other eligible service is expected to earn more than it costs.",
-        ),
-        (
-            [0.0, 0.5, 0.4],
-            1,
-            3,
-            "1 service, worth 0.50: a list of 2 would be harder to choose from and worth 0.40.",
-        ),
-    ],
-)
-def test_the_reason_for_the_length_is_told(worth, length, n_eligible, reason):
-    assert n_reason(worth, length, n_eligible) == reason
 
 
 def test_the_expected_cost_of_a_list_counts_uses_and_contacts():
