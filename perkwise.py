@@ -460,8 +460,9 @@ def train(data: Path, trials: int | None, name: str | None, seed: int, as_json: 
     if trials is not None:
         settings = replace(settings, training=replace(settings.training, trials=trials))
     name = name or f"{data.resolve().name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    in_force = rules_in_force(data, settings)
     with progress_bars() as progress:
-        trained = run_training(data, home(), settings, name, seed, progress)
+        trained = run_training(data, home(), settings, name, seed, progress, in_force)
     answer = {
         "run_id": trained.run_id,
         "bundle": trained.bundle.name,
@@ -491,6 +492,12 @@ def train(data: Path, trials: int | None, name: str | None, seed: int, as_json: 
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Price the change to the settings of this TOML file, laid over those of today, instead.",
 )
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="Price the change from the rules in force to those of this file instead.",
+)
 @option_seed
 @option_json
 def evaluate(
@@ -499,13 +506,14 @@ def evaluate(
     file: Path | None,
     against: str | None,
     changed: Path | None,
+    rules_file: Path | None,
     seed: int,
     as_json: bool,
 ) -> None:
     """The offline uplift report: what a bundle is worth on exposures that were kept from it.
 
-    With --against or --settings it writes no page, but prices a change on the log before it ships: the lists
-    of both sides on the same exposures.
+    The benefit rules in force hold. With --against, --settings or --rules it writes no page, but prices a
+    change on the log before it ships: the lists of both sides on the same exposures.
 
     Example: perkwise evaluate var/shop --out report.html
 
@@ -514,17 +522,28 @@ def evaluate(
     from training.bundle import read_bundle
     from training.evaluation.report import render
     from training.source import read_source
-    from training.valuation import value_bundle, value_change
+    from training.valuation import Served, value_bundle, value_change
 
     settings = read_settings(data)
     chosen = read_bundle(find_bundle(bundle))
-    if against is not None or changed is not None:
+    in_force = rules_in_force(data, settings)
+    if against is not None or changed is not None or rules_file is not None:
         old = chosen if against is None else read_bundle(find_bundle(against))
         new_settings = settings if changed is None else read_settings(data, changed)
+        new_rules = in_force
+        if rules_file is not None:
+            new_rules = sound_rules(rules_file, rules_vocabulary(data, new_settings), new_settings)
         with progress_bars() as progress:
             source = read_source(data, new_settings, chosen.layout, progress)
-        change = value_change((old, settings), (chosen, new_settings), source)
-        answer = {"bundles": [old.hash, chosen.hash], "unit": settings.money.currency, **change.to_json()}
+        change = value_change(
+            Served(old, settings, in_force), Served(chosen, new_settings, new_rules), source
+        )
+        answer = {
+            "bundles": [old.hash, chosen.hash],
+            "rules": [in_force.digest, new_rules.digest],
+            "unit": settings.money.currency,
+            **change.to_json(),
+        }
         say(as_json, answer, *change_lines(change, settings), change.verdict)
         return
     file = file or home() / "var" / "report.html"
@@ -532,7 +551,7 @@ def evaluate(
     with progress_bars() as progress:
         source = read_source(data, settings, chosen.layout, progress)
         command = f"perkwise evaluate {data} --bundle {chosen.hash} --seed {seed}"
-        evaluation = value_bundle(chosen, source, settings, command, seed)
+        evaluation = value_bundle(chosen, source, settings, command, seed, in_force)
     file.write_text(render(evaluation), encoding="utf-8")
     say(as_json, evaluation.to_json(str(file)), *report_lines(evaluation, file))
 
@@ -560,7 +579,7 @@ def promote(run: str, data: Path | None, as_json: bool) -> None:
     challenger = read_bundle(tracked.bundle)
     with progress_bars() as progress:
         source = read_source(data, settings, challenger.layout, progress)
-    verdict = ask_gate(challenger, source, home(), settings)
+    verdict = ask_gate(challenger, source, home(), settings, rules_in_force(data, settings))
     answer = {
         "promoted": verdict.promote,
         "reason": verdict.reason,
@@ -776,6 +795,18 @@ def sound_rules(file: Path | None, vocabulary: "Vocabulary", settings: Settings)
     if faults:
         raise ValueError(f"{file} has faults:\n" + "\n".join(f"- {fault}" for fault in faults))
     return found
+
+
+def rules_in_force(data: Path, settings: Settings) -> "RuleSet":
+    """The rules of the data folder, else of the project; none where there is no file."""
+    from features.rules_file import find_rules
+    from offers.rules import RuleSet
+
+    file = find_rules(home(), data)
+    text = None if file is None else read_rules_text(file)
+    if text is None or (text.content.value is None and not text.faults):  # as the file that is shipped
+        return RuleSet()
+    return sound_rules(file, rules_vocabulary(data, settings), settings)
 
 
 @rules.command("check")

@@ -17,12 +17,17 @@ Closed = Mapping[str, Sequence[int]]  # by the reason, the catalogue positions t
 
 
 def restrict(
-    allowed: Eligibility, tracks: Tracks, held: Memberships, closed: Sequence[Closed | None] = ()
+    allowed: Eligibility,
+    tracks: Tracks,
+    held: Memberships | None = None,
+    closed: Sequence[Closed | None] = (),
 ) -> Eligibility:
     """The same, less services of other tracks, those a holdout keeps from a user, and those closed to him.
 
     Parameters
     ----------
+    held : Memberships, optional
+        Without it no holdout takes anything, as the policy is valued.
     closed : sequence of n_users mappings, optional
         What budgets close to each user, by the reason.
 
@@ -48,7 +53,7 @@ def restrict(
                 f"of the track {tracks.names[tracks.of_service[place]]}; the user is in {tracks.name(user)}"
             ),
         )
-    if held.names:
+    if held is not None and held.names:
         allowed = allowed.without(
             held.refused >= 0,
             lambda user, place: (

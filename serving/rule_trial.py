@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.allowance import allow
 from features.history import History
 from features.pipeline import compute
 from features.tables import Tables
-from features.tiers import TIER_COLUMN
 from offers.eligibility import Eligibility
-from offers.policy import decide
-from offers.ranking import is_known
 from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.types import Estimates, Progress, Slates
-from serving.scoring import allow_all
+from offers.types import Progress, Slates
 from training.bundle import Bundle
 
 _N_EXAMPLES = 5
@@ -76,9 +73,10 @@ def try_rules(
     n_users = len(history.user_ids)
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
     estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
-    tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)]).tolist()
-    allowed = [allow_all(history, bundle, profiles, tiers, now_us, rules) for rules in (old, new)]
-    slates = [_decide(estimates, one, bundle, settings) for one in allowed]
+    everybody, now = np.arange(n_users), np.full(n_users, now_us)
+    allowances = [allow(bundle, history, settings, profiles, everybody, now, rules) for rules in (old, new)]
+    tiers, allowed = allowances[0].tiers, [one.eligibility for one in allowances]
+    slates = [one.decide(estimates, settings.decision) for one in allowances]
     differs = (slates[0].services != slates[1].services).any(axis=1)
     by_tier = Counter(tiers)
     other_by_tier = Counter(tier for tier, other in zip(tiers, differs.tolist()) if other)
@@ -93,11 +91,6 @@ def try_rules(
         worth=_worth(slates, settings.training.interval_level, np.random.default_rng(seed)),
         worth_kind="by the models",  # one off-policy, on the log, would take its place here
     )
-
-
-def _decide(estimates: Estimates, allowed: Eligibility, bundle: Bundle, settings: Settings) -> Slates:
-    candidates = allowed.mask & is_known(estimates)
-    return decide(estimates, candidates, bundle.catalog, settings.decision, list_rules=allowed.list_rules)
 
 
 def _by_service(slates: list[Slates], ids: tuple[str, ...]) -> dict[str, tuple[int, int]]:

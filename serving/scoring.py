@@ -7,22 +7,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.allowance import allow
 from features.history import History
 from features.pipeline import compute
-from features.rule_facts import facts_of, past_of, shown_today
 from features.tables import Tables
-from features.tiers import TIER_COLUMN
 from offers.allocation import Allocation, Case, allocate
 from offers.budget import MONEY, Budget, budgets_of, prices_of
 from offers.decision import Decisions, make_decisions
-from offers.eligibility import Eligibility, eligible
 from offers.holdouts import memberships
 from offers.policy import expected_costs
 from offers.ranking import is_known
 from offers.restrictions import restrict
 from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.tracks import Tracks, check_services, tracks_of
+from offers.tracks import Tracks, check_services
 from offers.types import Estimates, Progress
 from training.bundle import Bundle
 
@@ -71,15 +69,15 @@ def score(
     n_users = len(history.user_ids)
     profiles = compute(history, bundle.layout, np.arange(n_users), np.full(n_users, now_us), progress)
     estimates = bundle.estimates(profiles, repurchase=False, progress=progress)
-    tiers = bundle.tiers.of(profiles[:, bundle.layout.columns.index(TIER_COLUMN)])
     check_services(settings, bundle.catalog)
-    tracks = tracks_of(tiers.tolist(), bundle.catalog, settings)
+    allowance = allow(
+        bundle, history, settings, profiles, np.arange(n_users), np.full(n_users, now_us), rules
+    )
+    tracks, load = allowance.tracks, allowance.choice_load
     held = memberships(
         history.user_ids, settings.exploration, settings.holdouts, bundle.catalog, tracks.services, now_us
     )
-    allowed = allow_all(history, bundle, profiles, tiers.tolist(), now_us, rules or RuleSet())
-    allowed = restrict(allowed, tracks, held)
-    load = bundle.choice_load(tiers.tolist())
+    allowed = restrict(allowance.eligibility, tracks, held)
     everybody = Case(
         estimates,
         allowed.mask & is_known(estimates),
@@ -134,24 +132,6 @@ def _price_for_all(budgets: Sequence[Budget], price: NDArray[np.float64]) -> flo
             if one.kind == MONEY and one.service == one.track == -1
         )
     )
-
-
-def allow_all(
-    history: History,
-    bundle: Bundle,
-    profiles: NDArray[np.float32],
-    tiers: Sequence[str],
-    now_us: int,
-    rules: RuleSet,
-) -> Eligibility:
-    """What all users of a history may be offered at a moment, by catalogue and rules."""
-    needs, user, uptake_days = rules.needs, np.arange(len(tiers)), bundle.windows.uptake_days
-    past = replace(
-        past_of(needs, history, user, np.full(len(tiers), now_us), uptake_days),
-        shown_today=shown_today(history, len(bundle.catalog), now_us, needs.timezone),
-    )
-    facts = facts_of(needs, bundle.layout, bundle.tiers.names, profiles, tiers, now_us, past)
-    return eligible(bundle.catalog, tiers, now_us, rules=rules, facts=facts)
 
 
 def _dearer(settings: Settings, price: float) -> Settings:

@@ -36,6 +36,8 @@ class ListCase:
         Of each service alone: probability of a use; uplift in margin less the cost of use. 0: unknown.
     baseline : array of shape (n,)
         Expected margin with nothing shown.
+    choice_load : array of shape (n,), optional
+        Of each row's user; None: that of `decision`.
     """
 
     log: ListLog
@@ -46,6 +48,7 @@ class ListCase:
     baseline: Floats
     catalog: Catalog
     decision: DecisionSettings
+    choice_load: Floats | None = None
 
     @classmethod
     def of(
@@ -56,6 +59,7 @@ class ListCase:
         may: NDArray[np.bool_],
         decision: DecisionSettings,
         unit: str,
+        choice_load: Floats | None = None,
     ) -> "ListCase":
         """Of held-out rows, whose propensities of lists must be logged.
 
@@ -74,9 +78,9 @@ class ListCase:
         uptake = np.where(known, estimates.uptake, 0.0)
         gain = np.where(known, estimates.uplift_margin, 0.0) - uptake * rows.catalog.unit_cost
         shown = shown_lists(rows)
-        worth, _ = _worth(shown, uptake, gain, rows.catalog, decision)
+        worth, _ = _worth(shown, uptake, gain, rows.catalog, decision, choice_load)
         log = ListLog(rows.user, rows.net_margin(), rows.slate_propensity, baseline + worth, unit)
-        return cls(log, shown, may & known, uptake, gain, baseline, rows.catalog, decision)
+        return cls(log, shown, may & known, uptake, gain, baseline, rows.catalog, decision, choice_load)
 
     def __len__(self) -> int:
         return len(self.log)
@@ -88,7 +92,7 @@ class ListCase:
 
     def policy(self, lists: Lists) -> ListPolicy:
         """The policy that shows these lists, one a row."""
-        worth, parts = _worth(lists, self.uptake, self.gain, self.catalog, self.decision)
+        worth, parts = _worth(lists, self.uptake, self.gain, self.catalog, self.decision, self.choice_load)
         longest = max(lists.shape[1], self.shown.shape[1])
         theirs, ours = _padded(self.shown, longest), _padded(lists, longest)
         length = (ours >= 0).sum(axis=1)
@@ -191,7 +195,12 @@ def shown_lists(rows: Dataset) -> Lists:
 
 
 def _worth(
-    lists: Lists, uptake: Floats, gain: Floats, catalog: Catalog, decision: DecisionSettings
+    lists: Lists,
+    uptake: Floats,
+    gain: Floats,
+    catalog: Catalog,
+    decision: DecisionSettings,
+    choice_load: Floats | None,
 ) -> tuple[Floats, Floats]:
     """What the choice model expects a list to add after costs, (n,), and each place's part, (n, longest).
 
@@ -201,16 +210,17 @@ def _worth(
     shown, places = lists >= 0, np.maximum(lists, 0)
     p = np.take_along_axis(uptake, places, axis=1)
     odds = np.where(shown, attraction(p), 0.0)
-    weight = _effort(lists, catalog, decision) + odds.sum(axis=1)
+    weight = _effort(lists, catalog, decision, choice_load) + odds.sum(axis=1)
     parts = np.where(shown, (1 + attraction(p)) / weight[:, None], 0.0)
     contact = np.where(shown, catalog.contact_cost[places], 0.0)
     return (parts * np.take_along_axis(gain, places, axis=1) - contact).sum(axis=1), parts
 
 
-def _effort(lists: Lists, catalog: Catalog, decision: DecisionSettings) -> Floats:
+def _effort(lists: Lists, catalog: Catalog, decision: DecisionSettings, choice_load: Floats | None) -> Floats:
+    load = decision.choice_load if choice_load is None else choice_load
     length = np.maximum((lists >= 0).sum(axis=1), 1)
     n_alike = count_alike(np.where(lists >= 0, catalog.category[np.maximum(lists, 0)], -1))
-    effort = choice_effort(length, decision.choice_load, n_alike, decision.similarity_load)
+    effort = choice_effort(length, load, n_alike, decision.similarity_load)
     return np.asarray(effort, dtype=float)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history import History
-from features.pipeline import compute
+from offers.rules import RuleSet
 from offers.settings import Settings
 from training import tracking
 from training.bundle import Bundle, read_bundle
@@ -18,12 +17,21 @@ from training.evaluation.policy_value import doubly_robust, match_weights
 from training.gate import PairedGain, Verdict, judge
 from training.source import Source
 from training.split import Split
-from training.valuation import expected_margin, may_offer, policies
+from training.valuation import (
+    Served,
+    allowance_of,
+    estimates_by,
+    expected_margin,
+    policies,
+    single_offers,
+)
 
 Floats = NDArray[np.float64]
 
 
-def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) -> Verdict:
+def promote(
+    challenger: Bundle, source: Source, home: Path, settings: Settings, rules: RuleSet | None = None
+) -> Verdict:
     """Judge a run's bundle on exposures that were kept from it; where the gate says yes, it is the champion.
 
     Ask as often as you like, as exposures come in: the gate's bounds hold at all looks.
@@ -34,6 +42,8 @@ def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) 
         The one kept with the run, as `tracking.find_run` tells it.
     source : Source
         The data folder, read with the challenger's layout.
+    rules : RuleSet, optional
+        The benefit rules, by which both are served.
 
     Raises
     ------
@@ -44,7 +54,7 @@ def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) 
     if champion is not None and champion.hash == challenger.hash:
         tracking.set_champion_alias(home, champion.hash)  # an earlier promotion may have ended before it
         return Verdict(False, "keep: it is the champion already.", (), None)
-    rows, gains = held_out_gains(challenger, champion, source, settings)
+    rows, gains = held_out_gains(challenger, champion, source, settings, rules)
     verdict = judge(gains, rows.user, settings.money.currency, settings.training.interval_level)
     if verdict.promote:
         install_champion(challenger.path, home / "var")
@@ -53,7 +63,11 @@ def promote(challenger: Bundle, source: Source, home: Path, settings: Settings) 
 
 
 def held_out_gains(
-    challenger: Bundle, champion: Bundle | None, source: Source, settings: Settings
+    challenger: Bundle,
+    champion: Bundle | None,
+    source: Source,
+    settings: Settings,
+    rules: RuleSet | None = None,
 ) -> tuple[Dataset, dict[str, PairedGain]]:
     """Exposures kept from both, and for each rival how much more the challenger is worth on them."""
     facts = challenger.manifest["training"]
@@ -62,41 +76,19 @@ def held_out_gains(
         _, rows = Split(**champion.manifest["training"]["split"]).apply(rows, source.history.user_ids)
     rows = rows.capped(facts["margin_cap"])
     estimates = challenger.estimates(rows.X, repurchase=False)
-    may = may_offer(challenger, rows.X, rows.shown_at_us)
-    ours = policies(challenger, estimates, may, settings)
+    allowed = allowance_of(Served(challenger, settings, rules or RuleSet()), source, rows)
+    ours = policies(challenger, estimates, allowed, settings)
     q = expected_margin(challenger.uplift_margin.predict_baseline(rows.X), estimates, challenger.catalog)
-    rivals = (
-        {}
-        if champion is None
-        else {"champion": _champion_policy(champion, challenger, source, rows, may, settings)}
-    )
+    rivals = {}
+    if champion is not None:
+        own = replace(allowed, choice_load=champion.choice_load(allowed.tiers))
+        theirs = estimates_by(champion, challenger, source, rows)  # it knows the services of its own day
+        rivals["champion"] = single_offers(theirs, own, settings)
     rivals |= {name: ours[name] for name in ("best_constant", "response")}
     return rows, {
         name: _paired_gain(ours[PERKWISE], policy, rows, q, facts["margin_cap"])
         for name, policy in rivals.items()
     }
-
-
-def _champion_policy(
-    champion: Bundle,
-    challenger: Bundle,
-    source: Source,
-    rows: Dataset,
-    may: NDArray[np.bool_],
-    settings: Settings,
-) -> Floats:
-    """What the champion would show, in the challenger's order of services; it knows those of its own day."""
-    history = History.of(source.tables, champion.layout, settings.windows.uptake_days)
-    X = compute(history, champion.layout, rows.user, rows.shown_at_us)
-    known = [challenger.catalog.position_of.get(service_id, -1) for service_id in champion.catalog.ids]
-    own_may = np.column_stack([may[:, p] if p >= 0 else np.zeros(len(rows), bool) for p in known])
-    own = policies(champion, champion.estimates(X, repurchase=False), own_may, settings)[PERKWISE]
-    policy = np.zeros((len(rows), len(challenger.catalog) + 1))
-    policy[:, 0] = own[:, 0]
-    for column, position in enumerate(known):
-        if position >= 0:
-            policy[:, position + 1] = own[:, column + 1]
-    return policy
 
 
 def _paired_gain(ours: Floats, theirs: Floats, rows: Dataset, q: Floats, margin_cap: float) -> PairedGain:

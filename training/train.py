@@ -13,6 +13,7 @@ import numpy as np
 
 from features.pipeline import compute
 from features.tiers import TIER_COLUMN, Tiers
+from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Progress
 from training import tracking
@@ -64,6 +65,7 @@ def train(
     name: str,
     seed: int = 0,
     progress: Progress | None = None,
+    rules: RuleSet | None = None,
 ) -> Training:
     """Tune, fit and value the models of a data folder; nothing that is served changes.
 
@@ -78,6 +80,8 @@ def train(
         What people call the run.
     seed : int
         The same seed, data and settings give the same bundle, byte for byte.
+    rules : RuleSet, optional
+        The benefit rules, by which the report values the bundle; the models do not know them.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def train(
     bundle_path = write_bundle(_parts(lesson, models, settings, seed), home / "var" / "bundles")
     with _timed(seconds, "evaluation"):
         command = f"perkwise evaluate {data} --bundle {bundle_path.name}"
-        evaluation = value_bundle(read_bundle(bundle_path), lesson.source, settings, command, seed)
+        evaluation = value_bundle(read_bundle(bundle_path), lesson.source, settings, command, seed, rules)
         report, figures = _write_report(evaluation, home / "var" / "reports" / f"{bundle_path.name}.html")
     run_id = tracking.log_training(
         home,

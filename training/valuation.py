@@ -5,18 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.allowance import Allowance, allow, logged_channels
 from features.history import History
 from features.pipeline import compute
-from features.tiers import TIER_COLUMN
 from features.truth import read_truth
 from offers.catalog import Catalog
-from offers.eligibility import eligible
-from offers.policy import decide
-from offers.ranking import is_known
+from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Estimates
 from training.bundle import Bundle
@@ -34,7 +33,7 @@ from training.evaluation.figures import (
 )
 from training.evaluation.importances import importances
 from training.evaluation.list_value import Change, value_of_change, value_of_lists
-from training.list_policies import ListCase, Lists, popular_lists
+from training.list_policies import ListCase, popular_lists
 from training.log_checks import check_log
 from training.source import Source
 from training.split import Split
@@ -44,8 +43,23 @@ VERSION = "0.1.0"
 Floats = NDArray[np.float64]
 
 
-def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: str, seed: int) -> Evaluation:
-    """Every figure of the report on this bundle.
+class Served(NamedTuple):
+    """What decides: models, settings, and the benefit rules."""
+
+    bundle: Bundle
+    settings: Settings
+    rules: RuleSet = RuleSet()
+
+
+def value_bundle(
+    bundle: Bundle,
+    source: Source,
+    settings: Settings,
+    command: str,
+    seed: int,
+    rules: RuleSet | None = None,
+) -> Evaluation:
+    """Every figure of the report on this bundle, served by these settings and rules.
 
     Parameters
     ----------
@@ -58,25 +72,26 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
     train, test = Split(**facts["split"]).apply(source.dataset, source.history.user_ids)
     test = test.capped(facts["margin_cap"])
     estimates = bundle.estimates(test.X, repurchase=False)
-    may = may_offer(bundle, test.X, test.shown_at_us)
+    served = Served(bundle, settings, rules or RuleSet())
+    allowed = allowance_of(served, source, test)
     evaluation = evaluate(
         test,
-        policies=policies(bundle, estimates, may, settings),
+        policies=policies(bundle, estimates, allowed, settings),
         q=expected_margin(bundle.uplift_margin.predict_baseline(test.X), estimates, bundle.catalog),
         uplift=estimates.uplift_margin,
         uptake=estimates.uptake,
-        eligible=may,
+        eligible=allowed.mask,
         outcome="margin",
         unit=settings.money.currency,
         level=settings.training.interval_level,
         notes=_notes(bundle, source, settings, command, train),
         rng=np.random.default_rng(seed),
-        oracle_share=oracle_share(bundle, source.folder, source.history, settings),
+        oracle_share=oracle_share(bundle, source.folder, source.history, settings, rules),
         log_findings=check_log(source, seed),
         importances=importances(
             partial(bundle.explain_value, money_price=settings.decision.money_price),
             test.X,
-            may,
+            allowed.mask,
             bundle.layout.columns,
             test.categorical,
             np.random.default_rng(seed),
@@ -85,7 +100,7 @@ def value_bundle(bundle: Bundle, source: Source, settings: Settings, command: st
     return replace(
         evaluation,
         services=_with_learned(evaluation.services, bundle, evaluation.level),
-        lists=value_lists(bundle, test, estimates, may, settings, seed),
+        lists=value_lists(bundle, test, estimates, allowed, settings, seed),
     )
 
 
@@ -93,7 +108,7 @@ def value_lists(
     bundle: Bundle,
     rows: Dataset,
     estimates: Estimates,
-    may: NDArray[np.bool_],
+    allowed: Allowance,
     settings: Settings,
     seed: int,
 ) -> ListReport | None:
@@ -103,15 +118,15 @@ def value_lists(
     """
     if (rows.is_estimated & (rows.service == SEVERAL)).any():
         return None
-    case = list_case(bundle, rows, estimates, may, settings)
+    case = list_case(bundle, rows, estimates, allowed, settings)
     rng, level = np.random.default_rng(seed), settings.training.interval_level
-    served = decided_lists(bundle, rows.X, estimates, case.may, settings)
+    served = allowed.decide(estimates, settings.decision).services
     length = (served >= 0).sum(axis=1)
     baselines = bundle.manifest["training"]["baselines"]
-    chosen = policies(bundle, estimates, may, settings)["best_constant"].argmax(axis=1) - 1
+    chosen = policies(bundle, estimates, allowed, settings)["best_constant"].argmax(axis=1) - 1
     lists = {
         PERKWISE: case.policy(served),
-        "single": case.policy(decided_lists(bundle, rows.X, estimates, case.may, settings, max_services=1)),
+        "single": case.policy(allowed.decide(estimates, settings.decision, 1).services),
         "best_constant": case.policy(chosen[:, None]),
         "popularity": case.policy(popular_lists(np.array(baselines["popularity"]), case.may, length)),
         "random": case.random_lists(length, rng),
@@ -124,7 +139,7 @@ def value_lists(
             for name, policy in lists.items()
             if name != PERKWISE
         },
-        lengths=_by_length(bundle, rows, estimates, case, settings, rng),
+        lengths=_by_length(estimates, allowed, case, settings, rng),
         n=len(case),
         n_several=int((case.length > 1).sum()),
         longest=int(case.length.max()),
@@ -133,9 +148,8 @@ def value_lists(
 
 
 def _by_length(
-    bundle: Bundle,
-    rows: Dataset,
     estimates: Estimates,
+    allowed: Allowance,
     case: ListCase,
     settings: Settings,
     rng: np.random.Generator,
@@ -145,11 +159,7 @@ def _by_length(
         return ()
     level, found = settings.training.interval_level, []
     for n in range(settings.decision.max_services + 1):
-        ours = (
-            case.policy(decided_lists(bundle, rows.X, estimates, case.may, settings, max_services=n))
-            if n
-            else case.nothing()
-        )
+        ours = case.policy(allowed.decide(estimates, settings.decision, n).services) if n else case.nothing()
         drawn = case.random_lists(np.full(len(case), n), rng)
         found.append(
             LengthFigures(
@@ -163,7 +173,7 @@ def _by_length(
 
 
 def list_case(
-    bundle: Bundle, rows: Dataset, estimates: Estimates, may: NDArray[np.bool_], settings: Settings
+    bundle: Bundle, rows: Dataset, estimates: Estimates, allowed: Allowance, settings: Settings
 ) -> ListCase:
     """Held-out rows as values of lists are asked of them: `case.policy(lists)` makes a policy of any lists.
 
@@ -171,37 +181,26 @@ def list_case(
     ----------
     rows : Dataset
         That the bundle has not seen, capped.
-    estimates, may : of these rows
-        From the bundle, and from `may_offer`.
+    estimates, allowed : of these rows
+        From the bundle, and from `allowance_of`.
     """
     baseline = bundle.uplift_margin.predict_baseline(rows.X)
-    return ListCase.of(rows, estimates, baseline, may, settings.decision, settings.money.currency)
+    return ListCase.of(
+        rows,
+        estimates,
+        baseline,
+        allowed.mask,
+        settings.decision,
+        settings.money.currency,
+        allowed.choice_load,
+    )
 
 
-def decided_lists(
-    bundle: Bundle,
-    X: NDArray[np.float32],
-    estimates: Estimates,
-    may: NDArray[np.bool_],
-    settings: Settings,
-    max_services: int | None = None,
-) -> Lists:
-    """The lists that would be served, without holdout and exploration, shape (n, longest)."""
-    load = loads_of(bundle, X)
-    return decide(estimates, may, bundle.catalog, settings.decision, max_services, choice_load=load).services
+def value_change(old: Served, new: Served, source: Source) -> Change:
+    """What serving new models, settings and rules instead of the old is worth, on rows kept from both.
 
-
-def loads_of(bundle: Bundle, X: NDArray[np.float32]) -> Floats | None:
-    """How hard choosing is for the user of each profile, shape (n,); None where the settings say it."""
-    tiers = bundle.tiers.of(X[:, bundle.layout.columns.index(TIER_COLUMN)])
-    return bundle.choice_load(tiers.tolist())
-
-
-def value_change(old: tuple[Bundle, Settings], new: tuple[Bundle, Settings], source: Source) -> Change:
-    """What serving the new bundle and settings instead of the old ones is worth, on rows kept from both.
-
-    Windows, margin cap, costs and tiers are those of the new; so is the model that steadies the comparison,
-    which does not bias it. Either side's lists come from its own models and settings.
+    Windows, margin cap, costs, services and tiers are those of the new; so is the model that steadies the
+    comparison, which does not bias it. Either side's lists come from its own models, settings and rules.
 
     Parameters
     ----------
@@ -213,35 +212,32 @@ def value_change(old: tuple[Bundle, Settings], new: tuple[Bundle, Settings], sou
     ValueError
         Where no rows were kept from both, or the propensities of lists are not logged.
     """
-    bundle, settings = new
+    bundle, settings, _ = new
     facts = bundle.manifest["training"]
     _, rows = Split(**facts["split"]).apply(source.dataset, source.history.user_ids)
-    _, rows = Split(**old[0].manifest["training"]["split"]).apply(rows, source.history.user_ids)
+    _, rows = Split(**old.bundle.manifest["training"]["split"]).apply(rows, source.history.user_ids)
     rows = rows.capped(facts["margin_cap"])
     estimates = bundle.estimates(rows.X, repurchase=False)
-    may = may_offer(bundle, rows.X, rows.shown_at_us)
-    case = list_case(bundle, rows, estimates, may, settings)
-    ours = decided_lists(bundle, rows.X, estimates, case.may, settings)
-    theirs = (
-        decided_lists(bundle, rows.X, estimates, case.may, old[1])
-        if old[0].hash == bundle.hash
-        else _lists_of_another(*old, bundle, source, rows, may)
+    allowed, before = (
+        allowance_of(Served(bundle, one.settings, one.rules), source, rows) for one in (new, old)
     )
+    case = list_case(bundle, rows, estimates, allowed, settings)
+    ours, theirs = allowed.decide(estimates, settings.decision), estimates
+    if old.bundle.hash != bundle.hash:
+        theirs = estimates_by(old.bundle, bundle, source, rows)
+        before = replace(before, choice_load=old.bundle.choice_load(before.tiers))
+    lists = before.decide(theirs, old.settings.decision)
     level = settings.training.interval_level
-    return value_of_change(case.log, case.policy(theirs), case.policy(ours), level)
+    return value_of_change(case.log, case.policy(lists.services), case.policy(ours.services), level)
 
 
-def _lists_of_another(
-    other: Bundle, settings: Settings, bundle: Bundle, source: Source, rows: Dataset, may: NDArray[np.bool_]
-) -> Lists:
-    """What another bundle would show, as positions of this one; it knows the services of its own day."""
-    history = History.of(source.tables, other.layout, settings.windows.uptake_days)
-    X = compute(history, other.layout, rows.user, rows.shown_at_us)
-    known = np.array([bundle.catalog.position_of.get(service_id, -1) for service_id in other.catalog.ids])
-    own_may = np.where(known >= 0, may[:, np.maximum(known, 0)], False)
-    estimates = other.estimates(X, repurchase=False)
-    lists = decided_lists(other, X, estimates, own_may & is_known(estimates), settings)
-    return np.where(lists >= 0, known[np.maximum(lists, 0)], -1)
+def estimates_by(other: Bundle, bundle: Bundle, source: Source, rows: Dataset) -> Estimates:
+    """What another bundle says of these rows, service by service of this one; NaN: it does not know it."""
+    history = History.of(source.tables, other.layout, other.windows.uptake_days)
+    found = other.estimates(compute(history, other.layout, rows.user, rows.shown_at_us), repurchase=False)
+    places = np.array([other.catalog.position_of.get(service_id, -1) for service_id in bundle.catalog.ids])
+    parts = (found.uptake, found.uplift_repurchase, found.uplift_margin)
+    return Estimates(*(np.where(places >= 0, part[:, places], np.nan) for part in parts))
 
 
 def _with_learned(
@@ -256,29 +252,46 @@ def _with_learned(
     )
 
 
-def may_offer(bundle: Bundle, X: NDArray[np.float32], at_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which services the user of each profile may be offered at that time, shape (n, n_services)."""
-    tiers = bundle.tiers.of(X[:, bundle.layout.columns.index(TIER_COLUMN)])
-    return eligible(bundle.catalog, tiers.tolist(), at_us).mask
+def allowance_of(served: Served, source: Source, rows: Dataset) -> Allowance:
+    """What the user of each row may be shown at that time, and what lists must keep to.
+
+    Parameters
+    ----------
+    source : Source
+        Read with the bundle's own layout.
+    """
+    bundle, settings, rules = served
+    channels = None
+    if any(rule.when.channels for rule in rules.rules):
+        channels = logged_channels(source.tables.exposures, source.history, rows.user, rows.shown_at_us)
+    return allow(bundle, source.history, settings, rows.X, rows.user, rows.shown_at_us, rules, channels)
 
 
 def policies(
-    bundle: Bundle, estimates: Estimates, may: NDArray[np.bool_], settings: Settings
+    bundle: Bundle, estimates: Estimates, allowed: Allowance, settings: Settings
 ) -> dict[str, Floats]:
     """Perkwise's own decisions and those of the baselines, each of shape (n, n_services + 1).
 
     Lists are of one service at most, because that is what most of a log can speak of.
     """
-    chosen = decide(estimates, may, bundle.catalog, settings.decision, max_services=1).services[:, 0]
-    perkwise = np.zeros((len(chosen), len(bundle.catalog) + 1))
-    perkwise[np.arange(len(chosen)), chosen + 1] = 1.0  # position -1 is nothing, which stands first
     baselines = bundle.manifest["training"]["baselines"]
     return {
-        PERKWISE: perkwise,
+        PERKWISE: single_offers(estimates, allowed, settings),
         **baseline_policies(
-            np.array(baselines["constant_values"]), np.array(baselines["popularity"]), estimates.uptake, may
+            np.array(baselines["constant_values"]),
+            np.array(baselines["popularity"]),
+            estimates.uptake,
+            allowed.mask,
         ),
     }
+
+
+def single_offers(estimates: Estimates, allowed: Allowance, settings: Settings) -> Floats:
+    """What is decided where one service may be shown at most, shape (n, n_services + 1)."""
+    chosen = allowed.decide(estimates, settings.decision, 1).services[:, 0]
+    policy = np.zeros((len(chosen), allowed.mask.shape[1] + 1))
+    policy[np.arange(len(chosen)), chosen + 1] = 1.0  # position -1 is nothing, which stands first
+    return policy
 
 
 def expected_margin(baseline: Floats, estimates: Estimates, catalog: Catalog) -> Floats:
@@ -293,12 +306,12 @@ def expected_margin(baseline: Floats, estimates: Estimates, catalog: Catalog) ->
 
 
 def oracle_share(
-    bundle: Bundle, folder: Path, history: History, settings: Settings
+    bundle: Bundle, folder: Path, history: History, settings: Settings, rules: RuleSet | None = None
 ) -> dict[str, float] | None:
     """What share of the oracle's gain over nothing each policy reaches; None where no truth is known.
 
-    The oracle offers each user the one service, or nothing, of the highest true net margin at the start of
-    the held-out period. Only a simulated world knows it.
+    The oracle offers each user the one service that he may be offered, or nothing, of the highest true net
+    margin at the start of the held-out period. Only a simulated world knows it.
     """
     truth = read_truth(folder)
     if truth is None:
@@ -308,14 +321,14 @@ def oracle_share(
     user = np.array([history.user_position[user_id] for user_id in truth.user_ids])
     at_us = np.full(len(user), truth.held_out_from_us)
     X = compute(history, bundle.layout, user, at_us)
-    may = may_offer(bundle, X, at_us)
+    allowed = allow(bundle, history, settings, X, user, at_us, rules)
     estimates = bundle.estimates(X, repurchase=False)
     actual = Estimates(truth.uptake, truth.uplift_repurchase, truth.uplift_margin)
-    net = np.column_stack([np.zeros(len(user)), np.where(may, _gain(actual, bundle.catalog), 0.0)])
+    net = np.column_stack([np.zeros(len(user)), np.where(allowed.mask, _gain(actual, bundle.catalog), 0.0)])
     oracle = net.max(axis=1).mean()
     return {
         name: float((policy * net).sum(axis=1).mean() / oracle)
-        for name, policy in policies(bundle, estimates, may, settings).items()
+        for name, policy in policies(bundle, estimates, allowed, settings).items()
     }
 
 

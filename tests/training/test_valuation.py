@@ -9,9 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.allowance import logged_channels
+from features.rule_facts import shown_today, vocabulary_of
+from features.rules_file import parse_yaml
 from features.truth import read_truth
 from offers.catalog import Catalog
-from offers.settings import ExplorationSettings
+from offers.rule_parsing import parse_rules
+from offers.rules import FAULT
+from offers.settings import ExplorationSettings, TrackSettings
 from offers.types import Estimates, Service
 from serving.deletion import DeletedUsers
 from serving.recommender import Asked, recommend
@@ -21,9 +26,10 @@ from training.bundle import read_bundle
 from training.evaluation.figures import BASELINES, PERKWISE
 from training.split import Split
 from training.valuation import (
-    decided_lists,
+    Served,
+    allowance_of,
     expected_margin,
-    may_offer,
+    list_case,
     oracle_share,
     policies,
     value_bundle,
@@ -70,8 +76,8 @@ def test_what_is_valued_offline_is_what_is_served_at_that_time(
     bundle = replace(first_bundle, catalog=Catalog.of([replace(first, active_until=ends), second]))
     quiet = replace(shop_settings, exploration=ExplorationSettings(holdout=0.0, explore=0.0))
     rows = held_out.take(np.arange(0, len(held_out), 13))
-    may = may_offer(bundle, rows.X, rows.shown_at_us)
-    offline = policies(bundle, bundle.estimates(rows.X), may, quiet)[PERKWISE]
+    allowed = allowance_of(Served(bundle, quiet), shop_source, rows)
+    offline = policies(bundle, bundle.estimates(rows.X), allowed, quiet)[PERKWISE]
 
     state = State(shop_source.tables, bundle.layout, bundle.tiers, 7, DeletedUsers(b"key", set()))
     shown = []
@@ -85,9 +91,132 @@ def test_what_is_valued_offline_is_what_is_served_at_that_time(
     assert [] in shown and [0] in shown and [1] in shown
 
 
-def test_every_policy_is_a_distribution_over_what_may_be_offered(first_bundle, shop_settings, held_out):
+RULES = """
+rules:
+  - {name: seldom, services: [a], limits: {cooldown_days: {shown: 30}, capacity_per_day: 150}}
+  - {name: loyal, services: [a], who: frequency_all >= 1}
+  - {name: either, services: all, limits: {list_at_most: 1}}
+  - {name: must, services: [b], must_show: side == "left" and frequency_all >= 2}
+  - {name: by-app, services: [b], when: {channel: app}}
+"""
+
+
+def rules_of(source, bundle, settings, text):
+    words = vocabulary_of(bundle.layout, bundle.tiers.names, bundle.catalog, settings, ["app", "email"])
+    found, findings = parse_rules(parse_yaml(text.encode()).content, words, "digest")
+    assert not [str(one) for one in findings if one.severity == FAULT]
+    return found
+
+
+def test_lists_under_rules_and_choice_loads_of_tiers_are_those_that_are_served(
+    first_bundle, shop_source, shop_settings, held_out
+):
+    tiers = {name: {"value": 0.1 + number} for number, name in enumerate(first_bundle.tiers.names)}
+    training = {
+        **first_bundle.manifest["training"],
+        "choice_load": {"tiers": tiers, "common": {"value": 9.0}},
+    }
+    bundle = replace(first_bundle, manifest={**first_bundle.manifest, "training": training})
+    quiet = replace(shop_settings, exploration=ExplorationSettings(holdout=0.0, explore=0.0))
+    channel = np.where(np.arange(len(shop_source.tables.exposures)) % 3 == 0, "email", "app")
+    exposures = shop_source.tables.exposures.assign(channel=channel)
+    exposures["channel"] = exposures.groupby("slate_id")["channel"].transform("first")
+    source = replace(shop_source, tables=replace(shop_source.tables, exposures=exposures))
+    rules = rules_of(source, bundle, quiet, RULES)
+    rows = held_out.take(np.arange(0, len(held_out), 11))
+    served = Served(bundle, quiet, rules)
+    allowed = allowance_of(served, source, rows)
+    estimates = bundle.estimates(rows.X)
+    offline = allowed.decide(estimates, quiet.decision).services
+
+    state = State(source.tables, bundle.layout, bundle.tiers, 7, DeletedUsers(b"key", set()))
+    asked_by = logged_channels(exposures, source.history, rows.user, rows.shown_at_us)
+    shown = []
+    for user, at_us, by in zip(rows.user.tolist(), rows.shown_at_us.tolist(), asked_by, strict=True):
+        user_id = source.history.user_ids[user]
+        profile = state.profile(user_id, at_us)
+        past = replace(
+            state.past(profile, rules.needs, at_us),
+            shown_today=shown_today(source.history, 2, at_us, rules.timezone),
+        )
+        load = float(bundle.choice_load([profile.tier])[0])
+        asked = Asked(
+            user_id,
+            profile.features,
+            profile.tier,
+            at_us,
+            seed=0,
+            max_services=quiet.decision.max_services,
+            channel=by,
+            past=past,
+            choice_load=load,
+        )
+        (decision,) = recommend(bundle, quiet, [asked], at_us, rules)
+        shown.append([one.position for one in decision.offered])
+    assert shown == [[place for place in row if place >= 0] for row in offline.tolist()]
+    assert {"app", "email"} == set(asked_by)
+    # Every rule of the file and every load is felt.
+    for number in range(len(rules.rules)):
+        fewer = replace(rules, rules=rules.rules[:number] + rules.rules[number + 1 :])
+        without = allowance_of(Served(bundle, quiet, fewer), source, rows)
+        assert (without.decide(estimates, quiet.decision).services != offline).any(), rules.rules[number].name
+    case = list_case(bundle, rows, estimates, allowed, quiet)
+    slates = allowed.decide(estimates, quiet.decision)
+    worth = slates.worth_by_length[np.arange(len(rows)), slates.length]
+    assert case.policy(offline).expected == pytest.approx(case.baseline + worth)
+
+
+def test_tracks_are_held_to_at_every_moment(first_bundle, shop_source, shop_settings, held_out):
+    low, high = first_bundle.tiers.names[:2], first_bundle.tiers.names[2:]
+    tracks = (
+        TrackSettings("low", tiers=low, services=("b",), max_services=1),
+        TrackSettings("high", tiers=high, services=("a",)),
+    )
+    served = Served(first_bundle, replace(shop_settings, tracks=tracks))
+    allowed = allowance_of(served, shop_source, held_out)
+    is_low = np.isin(np.array(allowed.tiers), low)
+    assert 0 < is_low.sum() < len(held_out)
+    assert (allowed.mask == np.column_stack([~is_low, is_low])).all()
+    lists = allowed.decide(first_bundle.estimates(held_out.X), shop_settings.decision).services
+    assert set(lists[is_low, 0].tolist()) == {-1, 1} and set(lists[~is_low, 0].tolist()) == {-1, 0}
+    assert allowed.tracks.max_services[is_low].tolist() == [1] * int(is_low.sum())
+
+
+def test_a_change_of_rules_is_priced_by_what_the_rules_forbid(first_bundle, shop_source, shop_settings):
+    nothing = rules_of(
+        shop_source, first_bundle, shop_settings, "rules:\n  - {name: none, services: all, who: false}"
+    )
+    before = Served(first_bundle, shop_settings)
+    change = value_change(before, replace_rules(before, nothing), shop_source)
+    assert change.new.length == 0 and change.kind == "bad"
+    lost = change.old.exact.value - change.new.exact.value
+    assert change.exact.value == pytest.approx(-lost)
+    assert change.exact.low < -BEST < change.exact.high  # lists of two bring what their best service does
+    same = value_change(replace_rules(before, nothing), replace_rules(before, nothing), shop_source)
+    assert same.n_differ == 0
+
+
+def replace_rules(served, rules):
+    return served._replace(rules=rules)
+
+
+def test_shares_of_the_oracle_are_of_what_the_rules_allow(first_bundle, shop_source, shop_settings):
+    rules = rules_of(
+        shop_source, first_bundle, shop_settings, "rules:\n  - {name: r, services: [b], who: false}"
+    )
+    share = oracle_share(first_bundle, shop_source.folder, shop_source.history, shop_settings, rules)
+    allowed_best = gain("a", "left") / 2  # of the two halves of users, only the left is offered anything
+    assert share["best_constant"] == pytest.approx(GAINS["best_constant"] / allowed_best)
+    assert 0.9 < share["perkwise"] <= 1
+
+
+def test_every_policy_is_a_distribution_over_what_may_be_offered(
+    first_bundle, shop_source, shop_settings, held_out
+):
     may = np.random.default_rng(0).random((len(held_out), 2)) < 0.5
-    found = policies(first_bundle, first_bundle.estimates(held_out.X), may, shop_settings)
+    everything = allowance_of(Served(first_bundle, shop_settings), shop_source, held_out)
+    allowed = replace(everything, eligibility=replace(everything.eligibility, mask=may))
+    found = policies(first_bundle, first_bundle.estimates(held_out.X), allowed, shop_settings)
     assert set(found) == {PERKWISE, *BASELINES}
     for policy in found.values():
         assert np.allclose(policy.sum(axis=1), 1) and (policy >= 0).all()
@@ -110,14 +239,14 @@ def test_the_interval_of_every_policy_holds_its_true_value(trained, name):
     assert found["snips"]["low"] < truth < found["snips"]["high"]
 
 
-def test_lists_are_valued_as_they_are_served(first_bundle, shop_settings, held_out):
-    may = may_offer(first_bundle, held_out.X, held_out.shown_at_us)
+def test_lists_are_valued_as_they_are_served(first_bundle, shop_source, shop_settings, held_out):
+    allowed = allowance_of(Served(first_bundle, shop_settings), shop_source, held_out)
     estimates = first_bundle.estimates(held_out.X)
-    found = value_lists(first_bundle, held_out, estimates, may, shop_settings, seed=0)
+    found = value_lists(first_bundle, held_out, estimates, allowed, shop_settings, seed=0)
     assert list(found.policies) == [PERKWISE, "single", "best_constant", "popularity", "random", "nothing"]
     assert (found.n, found.longest, found.impossible) == (len(held_out), 2, {})
     assert found.n_several == (held_out.service == -2).sum()
-    served = decided_lists(first_bundle, estimates, may, shop_settings)
+    served = allowed.decide(estimates, shop_settings.decision).services
     assert found.policies[PERKWISE].length == pytest.approx((served >= 0).sum(axis=1).mean())
     # Every single offer is as in the report on single offers; its true values are known.
     for name, of in (("single", "perkwise"), ("best_constant", "best_constant"), ("nothing", "nothing")):
@@ -127,21 +256,22 @@ def test_lists_are_valued_as_they_are_served(first_bundle, shop_settings, held_o
     assert sum(one.n_logged for one in found.lengths) == len(held_out)
 
 
-def test_without_logged_propensities_of_lists_none_are_valued(first_bundle, shop_settings, held_out):
-    may = may_offer(first_bundle, held_out.X, held_out.shown_at_us)
+def test_without_logged_propensities_of_lists_none_are_valued(
+    first_bundle, shop_source, shop_settings, held_out
+):
+    allowed = allowance_of(Served(first_bundle, shop_settings), shop_source, held_out)
     guessed = replace(held_out, estimated=np.full((len(held_out), 4), 0.25, np.float32))
-    assert (
-        value_lists(first_bundle, guessed, first_bundle.estimates(guessed.X), may, shop_settings, 0) is None
-    )
+    estimates = first_bundle.estimates(guessed.X)
+    assert value_lists(first_bundle, guessed, estimates, allowed, shop_settings, 0) is None
 
 
 def test_another_bundle_is_priced_on_rows_that_both_have_not_seen(
     first_bundle, trained, shop_source, shop_settings
 ):
     wider = read_bundle(trained.second.bundle)
-    change = value_change((wider, shop_settings), (first_bundle, shop_settings), shop_source)
+    change = value_change(Served(wider, shop_settings), Served(first_bundle, shop_settings), shop_source)
     assert change.n == N_TEST and change.new.exact.low < change.new.exact.value
-    same = value_change((first_bundle, shop_settings), (first_bundle, shop_settings), shop_source)
+    same = value_change(Served(first_bundle, shop_settings), Served(first_bundle, shop_settings), shop_source)
     assert same.n_differ == 0
 
 
