@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from training.evaluation.figures import Evaluation
     from training.evaluation.list_value import Change
     from training.gate import Verdict
+    from training.rule_worth import WorthOnLog
     from training.train import Training
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -870,7 +871,7 @@ def rules_diff(old: Path, new: Path, data: Path | None, bundle: str | None, as_j
     answer: dict[str, Any] = {"old": before.digest, "new": after.digest, "changes": told}
     lines = told or ["The rules are the same."]
     if data:
-        trial = try_on_all(data, bundle, settings, before, after, 0)
+        trial, _ = try_on_all(data, bundle, settings, before, after, 0, ask_log=False)
         answer.update(
             {key: trial.to_json()[key] for key in ("users", "refused_more", "allowed_more", "other_list")}
         )
@@ -903,7 +904,8 @@ def rules_dry_run(data: Path, file: Path | None, bundle: str | None, seed: int, 
     before, after = (
         (RuleSet(), in_force) if file is None else (in_force, sound_rules(file, vocabulary, settings))
     )
-    trial = try_on_all(data, bundle, settings, before, after, seed)
+    trial, on_log = try_on_all(data, bundle, settings, before, after, seed, ask_log=True)
+    assert on_log is not None
     gain, low, high = trial.worth
     services = [
         [name, f"{a:,}", f"{b:,}", f"{b - a:+,}"] for name, (a, b) in trial.by_service.items() if a or b
@@ -911,7 +913,7 @@ def rules_dry_run(data: Path, file: Path | None, bundle: str | None, seed: int, 
     tiers = [[name, f"{users:,}", f"{other:,}"] for name, (users, other) in trial.by_tier.items()]
     say(
         as_json,
-        trial.to_json(),
+        {**trial.to_json(), "worth_on_log": on_log.to_json()},
         f"{trial.n_other_list:,} of {trial.n_users:,} users would get something else.",
         table_of("Users shown each service", ["service", "before", "after", "change"], services),
         table_of("By tier", ["tier", "users", "something else"], tiers),
@@ -921,24 +923,35 @@ def rules_dry_run(data: Path, file: Path | None, bundle: str | None, seed: int, 
             + "".join(f"; not {name}: {reason}" for name, reason in one["why_not"].items())
             for one in trial.examples
         ),
-        f"Worth {gain:+.4g} {settings.money.currency} a user ({low:+.4g} to {high:+.4g}), "
-        f"{trial.worth_kind}.",
+        f"On the log: {on_log.verdict}",
+        f"{trial.worth_kind.capitalize()}: {gain:+.4g} {settings.money.currency} a user "
+        f"({low:+.4g} to {high:+.4g}).",
     )
 
 
 def try_on_all(
-    data: Path, bundle: str | None, settings: Settings, before: "RuleSet", after: "RuleSet", seed: int
-) -> "Trial":
-    """Both sets of rules on all users, now."""
+    data: Path,
+    bundle: str | None,
+    settings: Settings,
+    before: "RuleSet",
+    after: "RuleSet",
+    seed: int,
+    ask_log: bool,
+) -> "tuple[Trial, WorthOnLog | None]":
+    """Both sets of rules on all users, now; and, where it is asked, on the log."""
     from features.tables import load_tables
     from serving.rule_trial import try_rules
     from training.bundle import read_bundle
+    from training.rule_worth import worth_of_rules
 
     chosen = read_bundle(find_bundle(bundle))
     tables = load_tables(data, settings.money)
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
     with progress_bars() as progress:
-        return try_rules(tables, chosen, settings, before, after, now_us, seed, progress)
+        trial = try_rules(tables, chosen, settings, before, after, now_us, seed, progress)
+        if not ask_log:
+            return trial, None
+        return trial, worth_of_rules(data, tables, chosen, settings, before, after, seed, progress)
 
 
 @main.command("simulate-loop")

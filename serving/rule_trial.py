@@ -89,7 +89,7 @@ def try_rules(
         by_tier={name: (by_tier[name], other_by_tier[name]) for name in bundle.tiers.names if by_tier[name]},
         examples=_examples(differs, slates, allowed, history.user_ids, bundle.catalog.ids),
         worth=_worth(slates, settings.training.interval_level, np.random.default_rng(seed)),
-        worth_kind="by the models",  # one off-policy, on the log, would take its place here
+        worth_kind="by the models",  # what the log says of it: training.rule_worth
     )
 
 

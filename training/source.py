@@ -1,5 +1,6 @@
 """A data folder as training and reports read it: tables, history, slates and the rows to learn from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from offers.settings import Settings
 from offers.types import Progress
 from training.dataset import Dataset, build_dataset, complete_until_us, read_slates
 from training.evaluation.log_counts import LogCounts, count_log
+
+Keep = Callable[[pd.DataFrame, tuple[str, ...]], pd.DataFrame]  # some of the slates, which `user_ids` numbers
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,12 @@ class Source:
 
 
 def read_source(
-    folder: Path, settings: Settings, layout: Layout | None = None, progress: Progress | None = None
+    folder: Path,
+    settings: Settings,
+    layout: Layout | None = None,
+    progress: Progress | None = None,
+    tables: Tables | None = None,
+    keep: Keep | None = None,
 ) -> Source:
     """The data folder, checked and joined; what breaks the contract goes to its `quarantine/`.
 
@@ -39,13 +47,17 @@ def read_source(
     ----------
     layout : Layout, optional
         Of the bundle that will be asked; learned from the tables where there is none yet.
+    tables : Tables, optional
+        Of the folder, where they were read already.
+    keep : callable, optional
+        Which slates become rows of the dataset; all by default.
 
     Raises
     ------
     ValueError
         Where a table is unusable, nothing was logged or no window has closed.
     """
-    tables = load_tables(folder, settings.money)
+    tables = tables or load_tables(folder, settings.money)
     write_quarantine(tables, folder)
     layout = layout or Layout.of(tables)
     catalog = catalog_of(tables.services)
@@ -57,7 +69,8 @@ def read_source(
     history = History.of(tables, layout, settings.windows.uptake_days)
     slates = read_slates(tables, history)
     until_us = complete_until_us(tables, settings.windows)
-    dataset = build_dataset(slates, history, layout, catalog, settings.windows, until_us, progress)
+    kept = keep(slates, history.user_ids) if keep else slates
+    dataset = build_dataset(kept, history, layout, catalog, settings.windows, until_us, progress)
     return Source(
         folder=folder,
         data_hash=data_hash(folder),
@@ -67,7 +80,7 @@ def read_source(
         catalog=catalog,
         log=_count(slates, len(catalog)),
         dataset=dataset,
-        dropped=_dropped(tables, len(slates) - len(dataset)),
+        dropped=_dropped(tables, len(kept) - len(dataset)),
     )
 
 

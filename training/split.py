@@ -47,11 +47,8 @@ class Split:
         ValueError
             Where one of the two is empty.
         """
-        if self.by == "time":
-            train, test = self._closed_before(dataset), dataset.shown_at_us >= self.test_from_us
-        else:
-            test = _draw(user_ids)[dataset.user] < self.test_share
-            train = ~test
+        test = self.is_held_out(dataset.user, dataset.shown_at_us, user_ids)
+        train = self._closed_before(dataset) if self.by == "time" else ~test
         if not test.any() and self.by == "user":
             raise ValueError(
                 f"held-out exposures must be there, found none: of {len(dataset):,} exposures the "
@@ -63,6 +60,14 @@ class Split:
                 "none: the data end before what the bundle was trained on does. Take a later log."
             )
         return dataset.take(train), dataset.take(test)
+
+    def is_held_out(
+        self, user: NDArray[np.integer], shown_at_us: NDArray[np.int64], user_ids: Sequence[str]
+    ) -> NDArray[np.bool_]:
+        """Exposures, by user's number and time, that are kept from the models."""
+        if self.by == "time":
+            return shown_at_us >= self.test_from_us
+        return _draw(user_ids)[user] < self.test_share
 
     def _closed_before(self, dataset: Dataset) -> NDArray[np.bool_]:
         longest = max(dataset.windows.uptake_days, dataset.windows.repurchase_days)
