@@ -9,13 +9,30 @@ from numpy.typing import NDArray
 from offers.calendar import local_us, minute_of_day, weekday
 from offers.catalog import Catalog
 from offers.conditions import holds, why_not
+from offers.rule_plan import (
+    ALWAYS,
+    CAPACITY,
+    COOLDOWN,
+    N_KINDS,
+    OFF,
+    PROVIDER_CAPACITY,
+    SHOWINGS,
+    TURN,
+    WHEN,
+    WHO,
+    OneUser,
+    Plan,
+    RulePlan,
+    must_show_to_one,
+    places_of,
+    plan_of,
+    refusals_of_one,
+)
 from offers.rules import DECLINED, SHOWN, USED, WEEKDAYS, Rule, RuleSet
 from offers.types import AtMost, ListRules
 
 Bools = NDArray[np.bool_]
 
-OFF, WHEN, WHO, SHOWINGS, COOLDOWN, CAPACITY, PROVIDER_CAPACITY, TURN = range(8)
-_KINDS = 8
 _AFTER = {SHOWN: "was shown", USED: "was used", DECLINED: "was declined"}
 
 
@@ -50,6 +67,23 @@ class Facts:
     columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (n_users,); NaN: unknown
     past: Past = field(default_factory=Past)
 
+    def row(self, user: int) -> dict[str, float]:
+        """The columns of one user."""
+        return {name: float(values[user]) for name, values in self.columns.items()}
+
+    def one(self) -> OneUser:
+        """The facts of the only user."""
+        past = self.past
+        return OneUser(
+            int(self.now_us[0]),
+            self.scenarios[0],
+            self.channels[0],
+            self.row(0),
+            {days: counts[0].tolist() for days, counts in past.showings.items()},
+            {kind: days[0].tolist() for kind, days in past.days_since.items()},
+            None if past.shown_today is None else past.shown_today[0].tolist(),
+        )
+
 
 @dataclass(frozen=True)
 class RuleVerdicts:
@@ -62,32 +96,36 @@ class RuleVerdicts:
 
     def reason(self, user: int, position: int) -> str:
         """Why the service may not be shown to the user in this row, with the rule's name and the fact."""
-        number, kind = divmod(int(self.verdict[user, position]) - 1, _KINDS)
+        number, kind = divmod(int(self.verdict[user, position]) - 1, N_KINDS)
         rule = self.rules.rules[number]
         return f"rule `{rule.name}`: {self._fact(rule, kind, user, position)}"
 
     def list_rules(self, eligible: Bools) -> ListRules:
         """What lists of these eligible services must keep to."""
         at_most = [
-            AtMost(places, rule.limits.list_at_most)
-            for rule in self.rules.rules
-            if rule.limits.list_at_most is not None and (places := _places(rule.services, self.catalog))
+            AtMost(part.places, part.rule.limits.list_at_most)
+            for part in plan_of(self.rules, self.catalog).parts
+            if part.rule.limits.list_at_most is not None
         ]
         return ListRules(tuple(at_most), self._must_show(eligible))
 
     def _must_show(self, eligible: Bools) -> Bools:
+        plan = plan_of(self.rules, self.catalog)
+        if len(eligible) == 1:
+            must = must_show_to_one(plan, self.facts.row(0), eligible[0].tolist())
+            return np.array([must], dtype=bool)
         must_show = np.zeros(eligible.shape, dtype=bool)
-        for rule in self.rules.rules:
+        for part in plan.parts:
+            rule = part.rule
             if not rule.enabled:
                 continue
-            places = list(_places(rule.services, self.catalog))
             if rule.must_show is not None:
-                must = holds(rule.must_show, self.facts.columns, len(eligible))
-                must_show[:, places] |= must[:, None]
-            fallback = _places(rule.fallback, self.catalog)
-            others = [place for place in places if place not in fallback]
-            is_open = ~eligible[:, others].any(axis=1)
-            for place in fallback:
+                must_be = holds(rule.must_show, self.facts.columns, len(eligible))
+                must_show[:, part.index] |= must_be[:, None]
+            if not part.fallback:
+                continue
+            is_open = ~eligible[:, part.others].any(axis=1)
+            for place in part.fallback:
                 must_show[:, place] |= is_open
                 is_open = is_open & ~eligible[:, place]
         return must_show & eligible
@@ -105,7 +143,7 @@ class RuleVerdicts:
             assert limits.showings is not None
             n, which = limits.showings, "these services were" if limits.showings.together else "it was"
             shown = self.facts.past.showings[n.days][user]
-            places = list(_places(rule.services, self.catalog))
+            places = list(places_of(rule.services, self.catalog))
             count = shown[places].sum() if n.together else shown[position]
             return f"{which} shown {count} times in {n.days} days, at most {n.most} are allowed"
         if kind == COOLDOWN:
@@ -136,40 +174,38 @@ def evaluate(rules: RuleSet, catalog: Catalog, facts: Facts, available: Bools) -
         What the catalogue's dates and capacities leave; a provider whose service is not among it passes its
         turn on.
     """
-    shape = (len(facts.now_us), len(catalog))
-    verdict = np.zeros(shape, dtype=np.int16)
-    deliverable = np.broadcast_to(available, shape).copy()
-    turns = []
-    for number, rule in enumerate(rules.rules):
-        places = np.array(_places(rule.services, catalog), dtype=np.intp)
-        if not len(places):
-            continue
-        for kind, refused in _refusals(rule, places, catalog, facts, rules.timezone):
-            _note(verdict, places, refused, 1 + number * _KINDS + kind)
+    plan, shape = plan_of(rules, catalog), (len(facts.now_us), len(catalog))
+    deliverable = np.broadcast_to(available, shape)
+    if shape[0] == 1:
+        refused_codes = refusals_of_one(plan, facts.one(), deliverable[0].tolist())
+        return RuleVerdicts(rules, catalog, facts, np.array([refused_codes], dtype=np.int16))
+    verdict, deliverable = np.zeros(shape, dtype=np.int16), deliverable.copy()
+    for part in plan.parts:
+        for kind, refused in _refusals(part, plan, facts):
+            _note(verdict, part, refused, 1 + part.number * N_KINDS + kind)
             if kind in (OFF, WHEN, CAPACITY, PROVIDER_CAPACITY):
-                deliverable[:, places] &= ~refused
-        if rule.providers:
-            turns.append((number, rule, places))
-    for number, rule, places in turns:
-        _note(verdict, places, _not_in_turn(rule, places, catalog, deliverable), 1 + number * _KINDS + TURN)
+                deliverable[:, part.index] &= ~refused
+    for part in plan.parts:
+        if part.rule.providers:
+            refused = _not_in_turn(part, deliverable)
+            _note(verdict, part, refused, 1 + part.number * N_KINDS + TURN)
     return RuleVerdicts(rules, catalog, facts, verdict)
 
 
-def _note(verdict: NDArray[np.int16], places: NDArray[np.intp], refused: Bools, code: int) -> None:
-    some = verdict[:, places]
+def _note(verdict: NDArray[np.int16], part: RulePlan, refused: Bools, code: int) -> None:
+    some = verdict[:, part.columns]
     some[(some == 0) & refused] = code
-    verdict[:, places] = some
+    verdict[:, part.columns] = some
 
 
-def _refusals(
-    rule: Rule, places: NDArray[np.intp], catalog: Catalog, facts: Facts, timezone: str
-) -> Iterator[tuple[int, Bools]]:
+def _refusals(part: RulePlan, plan: Plan, facts: Facts) -> Iterator[tuple[int, Bools]]:
     """Kinds of refusal with where they apply, each broadcast to (n_users, n_places)."""
+    rule, places = part.rule, part.columns
     if not rule.enabled:
-        yield OFF, np.ones((1, len(places)), dtype=bool)
+        yield OFF, np.ones((1, len(part.places)), dtype=bool)
         return
-    if rule.when != _ALWAYS:
-        yield WHEN, ~_is_time(rule, facts, timezone)[:, None]
+    if rule.when != ALWAYS:
+        yield WHEN, ~_is_time(rule, facts, plan.rules.timezone)[:, None]
     if rule.who is not None:
         yield WHO, ~holds(rule.who, facts.columns, len(facts.now_us))[:, None]
     limits = rule.limits
@@ -185,25 +221,19 @@ def _refusals(
     if limits.capacity_per_day is not None:
         yield CAPACITY, today >= limits.capacity_per_day
     if limits.provider_capacity_per_day is not None:
-        provider = np.array([catalog.services[place].provider for place in places])
-        of_provider = today @ (provider[:, None] == provider[None, :]).astype(np.int64)
-        yield PROVIDER_CAPACITY, of_provider >= limits.provider_capacity_per_day
+        yield PROVIDER_CAPACITY, today @ part.same_provider >= limits.provider_capacity_per_day
 
 
-def _not_in_turn(rule: Rule, places: NDArray[np.intp], catalog: Catalog, deliverable: Bools) -> Bools:
-    """All but the services of the first provider that can deliver; all but the last one's where none can."""
-    provider = np.array([catalog.services[place].provider for place in places])
-    refused = np.ones((len(deliverable), len(places)), dtype=bool)
+def _not_in_turn(part: RulePlan, deliverable: Bools) -> Bools:
+    """All but the services of the first provider that can deliver; all of them where none can."""
+    refused = np.ones((len(deliverable), len(part.places)), dtype=bool)
     is_open = np.ones(len(deliverable), dtype=bool)
-    for name in rule.providers:
-        own = provider == name
-        can = deliverable[:, places[own]].any(axis=1) & is_open
+    for turn in part.turns:
+        own = list(turn)
+        can = deliverable[:, part.index[own]].any(axis=1) & is_open
         refused[:, own] &= ~can[:, None]
         is_open &= ~can
     return refused
-
-
-_ALWAYS = Rule("", 0, ()).when
 
 
 def _is_time(rule: Rule, facts: Facts, timezone: str) -> Bools:
@@ -263,8 +293,3 @@ def _moment(at_us: int, timezone: str) -> str:
 
 def _clock(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d}"
-
-
-def _places(services: tuple[str, ...], catalog: Catalog) -> tuple[int, ...]:
-    """Positions of the services that are there."""
-    return tuple(catalog.position_of[one] for one in services if one in catalog.position_of)

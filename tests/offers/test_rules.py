@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.rules_file import parse_yaml
+from offers.eligibility import eligible
+from offers.rule_evaluation import Facts, Past
 from offers.rule_parsing import parse_rules
 from offers.types import AtMost
 from tests.offers.rule_shop import CATALOG, NOON_US, TIERS, WORDS, ask, by_service, reasons, rules_of
@@ -184,11 +186,7 @@ NUMBERS = st.one_of(st.just(float("nan")), st.floats(-5, 50))
 def test_every_refusal_has_a_reason_and_what_must_be_shown_is_eligible(
     parts, tier, orders, age, counts, channel
 ):
-    lines = ["rules:"]
-    for number, one in enumerate(parts):
-        lines.append(f"  - name: r{number}")
-        lines += [f"    {key}: {value}" for key, value in one.items()]
-    rules = rules_of("\n".join(lines) if parts else "rules: []")
+    rules = rules_of(text_of(parts))
     numbers = np.array([counts])
     found = ask(rules, tier, shown=numbers, today=numbers, channel=channel, orders=orders, age=age)
     told = reasons(found)
@@ -196,3 +194,82 @@ def test_every_refusal_has_a_reason_and_what_must_be_shown_is_eligible(
     assert all(len(reason) > 10 for reason in told.values())
     if found.list_rules is not None:
         assert not (found.list_rules.must_show & ~found.mask).any()
+
+
+def text_of(parts):
+    lines = ["rules:"]
+    for number, one in enumerate(parts):
+        lines.append(f"  - name: r{number}")
+        lines += [f"    {key}: {value}" for key, value in one.items()]
+    return "\n".join(lines) if parts else "rules: []"
+
+
+MORE = st.fixed_dictionaries(
+    {"services": st.sampled_from(["all", "[gift]", "{category: car}", "[wash-a, wash-b, gift]"])},
+    optional={
+        "who": st.sampled_from(
+            [
+                "orders / age > 1 or age == null",
+                "orders - age < 3 and orders * 2 != 4",
+                "orders / 0 > 1",
+                "not (age >= 18 or city == 'Paris')",
+                "true",
+            ]
+        ).map(lambda text: f'"{text}"'),
+        "when": st.sampled_from(
+            ["{from: 2026-06-02}", "{hours: 22:00-13:00, weekdays: [mon, tue]}", "{scenario: trip}"]
+        ),
+        "limits": st.sampled_from(
+            [
+                "{showings: {most: 3, days: 7, together: true}}",
+                "{cooldown_days: {used: 2, shown: 1}, showings: {most: 2, days: 3}}",
+                "{provider_capacity_per_day: 3, capacity_per_day: 2}",
+            ]
+        ),
+        "providers": st.just("[b, a]"),
+        "must_show": CONDITIONS.map(lambda text: f'"{text}"'),
+        "fallback": st.just("[lounge, gift]"),
+    },
+).filter(lambda parts: len(parts) > 1 and ("providers" not in parts or "car" in parts["services"]))
+COUNTS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
+USERS = st.tuples(
+    st.integers(0, 2),
+    NUMBERS,
+    NUMBERS,
+    COUNTS,
+    st.lists(st.one_of(st.just(float("nan")), st.floats(0, 4)), min_size=4, max_size=4),
+    COUNTS,
+    st.integers(-30, 30),
+    st.sampled_from(["", "app", "email"]),
+    st.sampled_from(["", "trip", "home"]),
+)
+
+
+@given(st.lists(st.one_of(PARTS, MORE), max_size=6), st.lists(USERS, min_size=2, max_size=4))
+def test_one_user_is_told_what_he_is_told_among_others(parts, users):
+    read = parse_yaml(text_of(parts).encode())
+    rules, findings = parse_rules(read.content, WORDS, read.digest)
+    assert not [str(one) for one in findings if one.severity == "fault"]
+
+    def allowed(chosen):
+        tier, orders, age, shown, since, today, hours, channel, scenario = zip(*chosen)
+        now = NOON_US + np.array(hours) * HOUR_US
+        columns = {"tier": tier, "orders": orders, "age": age, "attribute/city": [0.0] * len(chosen)}
+        past = Past(
+            dict.fromkeys(rules.needs.showings, np.array(shown)),
+            dict.fromkeys(rules.needs.since, np.array(since)),
+            np.array(today),
+        )
+        floats = {name: np.array(values, float) for name, values in columns.items()}
+        facts = Facts(now, scenario, channel, floats, past)
+        return eligible(CATALOG, [TIERS[one] for one in tier], now, scenario, rules, facts)
+
+    together = allowed(users)
+    for place, user in enumerate(users):
+        alone = allowed([user])
+        assert alone.refusals(0) == together.refusals(place)
+        assert (alone.mask[0] == together.mask[place]).all()
+        if rules.rules:
+            assert (alone.ruled.verdict[0] == together.ruled.verdict[place]).all()
+            assert (alone.list_rules.must_show[0] == together.list_rules.must_show[place]).all()
+            assert alone.list_rules.at_most == together.list_rules.at_most
