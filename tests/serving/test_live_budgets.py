@@ -31,12 +31,17 @@ from serving.spending import append_shift
 from tests.serving.conftest import Clock
 from tests.serving.live import make_guard, serving
 
-MONDAY = 1_800_000_000_000_000 // DAY_US // 7 * 7 * DAY_US + 4 * DAY_US + 12 * HOUR_US
+
+@pytest.fixture(scope="module")
+def tuesday(tables):
+    """Noon of the first Tuesday after the world's last order: users are in all tiers yet."""
+    last = int(tables.orders["ordered_at"].max().timestamp()) * 1_000_000
+    return last // (7 * DAY_US) * 7 * DAY_US + 12 * DAY_US + 12 * HOUR_US
 
 
 @pytest.fixture
-def clock():
-    return Clock(MONDAY)
+def clock(tuesday):
+    return Clock(tuesday)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +147,7 @@ def test_a_track_gives_its_users_its_services_and_its_length(start, dear, users)
             assert first not in reasons(answer) and len(shown(answer)) <= 1
         else:
             assert reasons(answer)[first] == "of the track high; the user is in none"
-    assert seen == {(True, True), (True, False), (False, False)} or seen == {(True, True), (False, False)}
+    assert seen >= {(True, True), (False, False)} and (False, True) not in seen
 
 
 def test_a_user_of_another_track_is_told_which(start, dear, users):
@@ -208,7 +213,7 @@ def test_the_service_decides_as_the_batch_does(start, tables, dear, users, setti
         answer = decide(application, user_id)
         assert shown(answer) == [one for one in lists[user_id] if one], user_id
         lengths.add((answer["arm"], len(shown(answer))))
-    assert len(lengths) > 3
+    assert lengths >= {("holdout", 0), ("policy", 1), ("policy", 2)}
 
 
 def test_a_budget_of_contacts_closes_when_it_is_used_and_opens_with_the_next_period(start, users, clock):
@@ -219,7 +224,7 @@ def test_a_budget_of_contacts_closes_when_it_is_used_and_opens_with_the_next_per
     assert 5 <= n_shown <= 10
     answer = decide(application, users[30])
     assert shown(answer) == []
-    end = "2027-01-19T00:00:00+00:00"
+    end = iso(clock.now_us + 12 * HOUR_US).replace("Z", "+00:00")
     assert set(reasons(answer).values()) == {f"the budget 'few' has no room left until {end}"}
     found = asyncio.run(application.decision(answer["decision_id"]))
     assert found["closed"] == {f"the budget 'few' has no room left until {end}": list(reasons(answer))}
@@ -311,13 +316,13 @@ def test_a_price_is_in_the_answer_in_the_log_and_in_the_value_of_what_is_shown(
 ):
     application = start(
         budgets=[
-            {"name": "all", "period": "day", "money": 60.0},
+            {"name": "all", "period": "day", "money": 100.0},
             {"name": "few", "period": "day", "contacts": 400},
         ],
         pacing={"use_cover": 1.0},
     )
     client = client_of(make_client, application)
-    for user_id in users[:80]:
+    for user_id in users[:30]:
         client.post("/recommend", json={"user_id": user_id})
         clock.now_us += HOUR_US // 60
     told = client.get("/services").json()
@@ -367,7 +372,7 @@ def test_services_that_cost_too_much_of_the_revenue_are_closed_until_they_cost_l
     assert [reasons(answer)[service_id] for service_id in dear.catalog.ids[:-1]] == [reason] * 3
     assert client.get("/services").json()["budgets"][0]["is_throttled"] is True
     assert "perkwise_throttled 1.0" in client.get("/metrics").text
-    assert caplog.text.count("only free ones are shown") == 1
+    assert caplog.text.count("Services cost too much of the revenue") == 1
     n_minutes = 0
     while application.budgets.is_throttled:
         clock.now_us += HOUR_US
@@ -378,6 +383,7 @@ def test_services_that_cost_too_much_of_the_revenue_are_closed_until_they_cost_l
 
 
 def test_a_warning_is_told_once_and_counted(start, users, clock, caplog, make_client):
+    clock.now_us -= 9 * HOUR_US  # an eighth of the day has passed
     application = start(budgets=[{"name": "little", "period": "day", "money": 20.0}])
     client = client_of(make_client, application)
     for user_id in users[:40]:
@@ -523,11 +529,11 @@ def test_all_of_it_together_is_decided_again_to_the_byte(start, dear, users, clo
 
 
 @pytest.fixture(scope="module")
-def fast(tables, dear, settings, tmp_path_factory):
+def fast(tables, dear, settings, tuesday, tmp_path_factory):
     """A service whose budget is set anew for each example, over a state file of its own."""
 
     def make(name, **sections):
-        clock = Clock(MONDAY)
+        clock = Clock(tuesday)
         folder = tmp_path_factory.mktemp(name)
         return clock, Application(
             tables, dear, Database(folder / "state.db"), over(settings, **sections), clock
