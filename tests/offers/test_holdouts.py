@@ -96,3 +96,17 @@ def test_membership_of_one_user_does_not_depend_on_the_others():
         alone = found(*holdouts, users=[user])
         assert alone.nothing[0] == together.nothing[place]
         assert (alone.refused[0] == together.refused[place]).all()
+
+
+def test_users_asked_for_at_different_moments_are_held_as_at_each():
+    june = HoldoutSettings("june", 0.5, active_until="2026-07-01T00:00:00Z")
+    gifts = HoldoutSettings("gifts", 0.5, service="gift", active_from="2026-07-01T00:00:00Z")
+    before, after = (time_us(f"2026-0{month}-15T00:00:00Z") for month in (6, 7))
+    users = USERS[:60]
+    together = found(june, gifts, users=users, now_us=np.tile([before, after], 30))
+    for place, moment in ((0, before), (1, after)):
+        alone = found(june, gifts, users=users[place::2], now_us=moment)
+        assert (together.nothing[place::2] == alone.nothing).all()
+        assert (together.refused[place::2] == alone.refused).all()
+        assert (together.share[place::2] == alone.share).all()
+    assert set(together.share.tolist()) == {0.0, 0.5}

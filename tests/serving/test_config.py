@@ -11,6 +11,8 @@ def test_the_environment_says_what_was_written_to_it(tmp_path: Path):
     settings = replace(Settings(), decision=DecisionSettings(max_services=2))
     config = ServeConfig(tmp_path / "data", tmp_path / "bundle", tmp_path / "state.db", settings)
     assert ServeConfig.from_environment(config.to_environment()) == config
+    audited = replace(config, audit=tmp_path / "var" / "budget-audit.jsonl")
+    assert ServeConfig.from_environment(audited.to_environment()) == audited
 
 
 def test_missing_variables_are_named_all_at_once():
