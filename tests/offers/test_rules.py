@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.rules_file import parse_yaml
@@ -245,7 +245,8 @@ USERS = st.tuples(
 )
 
 
-@given(st.lists(st.one_of(PARTS, MORE), max_size=6), st.lists(USERS, min_size=2, max_size=4))
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(PARTS, MORE), min_size=1, max_size=4), st.lists(USERS, min_size=2, max_size=4))
 def test_one_user_is_told_what_he_is_told_among_others(parts, users):
     read = parse_yaml(text_of(parts).encode())
     rules, findings = parse_rules(read.content, WORDS, read.digest)

@@ -232,9 +232,14 @@ def test_intervals_of_drawn_logs_hold_the_truth():
     assert found.half_width["by_service"] < found.half_width["exact"]
 
 
+PROMISED = ("6 services, lists of 2, 5,000 decisions", "10 decisions a customer")  # 95 ± 2 %
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if not kind.is_heavy], ids=str)
-def test_a_thousand_logs_hold_the_truth_as_often_as_they_claim(kind):
+@pytest.mark.parametrize("name", KINDS)
+def test_a_thousand_logs_hold_the_truth_as_often_as_they_claim(name):
+    kind = KINDS[name]
     found = follow(kind, n_logs=1000, seed=1)
-    assert 0.93 <= found.value["exact"] <= 0.985 and 0.93 <= found.gain["exact"] <= 0.985
+    low, high = (0.93, 0.97) if name in PROMISED else (0.9, 1.0)  # few effective decisions, or no cap
+    assert low <= found.value["exact"] <= high and low <= found.gain["exact"] <= high
     assert (found.gain["by_service"] < 0.5) == kind.breaks_rule
