@@ -67,25 +67,48 @@ class Allowance:
         return self.eligibility.list_rules
 
     def decide(
-        self, estimates: Estimates, settings: DecisionSettings, max_services: int | None = None
+        self,
+        estimates: Estimates,
+        settings: DecisionSettings,
+        max_services: int | None = None,
+        users: NDArray[np.intp] | None = None,
     ) -> Slates:
         """The policy's list for each user, without holdout, exploration and budgets.
 
         Parameters
         ----------
+        estimates : Estimates
+            Of all users.
         max_services : int, optional
             The longest list, where the user's track does not ask for a shorter one.
+        users : int array, optional
+            Decide for these rows alone.
         """
-        longest = self.tracks.max_services
+        rows = slice(None) if users is None else users
+        longest, rules = self.tracks.max_services[rows], self.list_rules
+        known = estimates if users is None else estimates.take(users)
         return decide(
-            estimates,
-            self.mask & is_known(estimates),
+            known,
+            self.mask[rows] & is_known(known),
             self.eligibility.catalog,
             settings,
             longest if max_services is None else np.minimum(longest, max_services),
-            choice_load=self.choice_load,
-            list_rules=self.list_rules,
+            choice_load=None if self.choice_load is None else self.choice_load[rows],
+            list_rules=None if rules is None else ListRules(rules.at_most, rules.must_show[rows]),
         )
+
+    def differs(self, other: "Allowance") -> NDArray[np.bool_]:
+        """Users of whom the two ask something else, shape (n,); the others' lists are the same."""
+        found = (self.mask != other.mask).any(axis=1)
+        found |= self.tracks.max_services != other.tracks.max_services
+        ours, theirs = self.list_rules, other.list_rules
+        if (ours.at_most if ours else ()) != (theirs.at_most if theirs else ()):
+            found[:] = True
+        for one in (ours, theirs):
+            if one is not None:
+                rest = theirs if one is ours else ours
+                found |= (one.must_show != (rest.must_show if rest else False)).any(axis=1)
+        return found
 
 
 def allow(

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.allowance import allow
+from features.allowance import Allowance, allow
 from features.history import History
 from features.pipeline import compute
 from features.tables import Tables
 from offers.eligibility import Eligibility
 from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.types import Progress, Slates
+from offers.types import Estimates, Progress, Slates
 from training.bundle import Bundle
 
 _N_EXAMPLES = 5
@@ -76,7 +76,7 @@ def try_rules(
     everybody, now = np.arange(n_users), np.full(n_users, now_us)
     allowances = [allow(bundle, history, settings, profiles, everybody, now, rules) for rules in (old, new)]
     tiers, allowed = allowances[0].tiers, [one.eligibility for one in allowances]
-    slates = [one.decide(estimates, settings.decision) for one in allowances]
+    slates = _decide_twice(estimates, allowances[0], allowances[1], settings)
     differs = (slates[0].services != slates[1].services).any(axis=1)
     by_tier = Counter(tiers)
     other_by_tier = Counter(tier for tier, other in zip(tiers, differs.tolist()) if other)
@@ -91,6 +91,21 @@ def try_rules(
         worth=_worth(slates, settings.training.interval_level, np.random.default_rng(seed)),
         worth_kind="by the models",  # what the log says of it: training.rule_worth
     )
+
+
+def _decide_twice(estimates: Estimates, old: Allowance, new: Allowance, settings: Settings) -> list[Slates]:
+    """The lists by both; those of whom both ask the same are decided once."""
+    before = old.decide(estimates, settings.decision)
+    services, length = before.services.copy(), before.length.copy()
+    worth = before.worth_by_length.copy()
+    users = np.flatnonzero(new.differs(old))
+    if len(users):
+        found = new.decide(estimates, settings.decision, users=users)
+        width = found.services.shape[1]
+        services[users], worth[users] = -1, -np.inf
+        services[users, :width], length[users] = found.services, found.length
+        worth[users, : width + 1] = found.worth_by_length
+    return [before, Slates(services=services, length=length, worth_by_length=worth)]
 
 
 def _by_service(slates: list[Slates], ids: tuple[str, ...]) -> dict[str, tuple[int, int]]:
