@@ -6,7 +6,7 @@ more of the load, so that the likelihood of a load is that of taken or none. The
 single offers, from which the uptake model alone has learned: no list was seen by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 MOST_LOAD = 10.0
 LEAST_LISTS = 100  # with fewer lists, or a tenth as many taken, there is nothing to learn the load from
-_LEAST_UPTAKE = 0.005
+_MOST_UPTAKE = 0.995
 _MOST_WEIGHT = 20.0  # a list's weight within its length, as a multiple of their mean
 
 
@@ -54,7 +54,7 @@ class ListChoices:
             Of the whole list as shown: each counts 1 / propensity within its length, capped at 20 times
             the mean, so that lists that a policy preferred count as if they had been drawn.
         """
-        uptake = np.clip(alone, _LEAST_UPTAKE, 1 - _LEAST_UPTAKE)
+        uptake = np.clip(alone, 0.0, _MOST_UPTAKE)
         length = shown.sum(axis=1)
         return cls(
             attraction=np.where(shown, attraction(uptake), 0.0).sum(axis=1),
@@ -89,6 +89,11 @@ class ChoiceLoads:
 
     common: Load
     segments: dict[str, Load]
+
+    @classmethod
+    def from_json(cls, learned: Mapping[str, Any]) -> "ChoiceLoads":
+        """What ``to_json`` made of them."""
+        return cls(Load(**learned["common"]), {name: Load(**load) for name, load in learned["tiers"].items()})
 
     def to_json(self) -> dict[str, Any]:
         segments = {name: load.to_json() for name, load in self.segments.items()}

@@ -19,6 +19,7 @@ from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Estimates
 from training.bundle import Bundle
+from training.choice_load import ChoiceLoads
 from training.dataset import SEVERAL, Dataset
 from training.evaluation.baselines import baseline_policies
 from training.evaluation.bootstrap import Interval
@@ -366,4 +367,6 @@ def _notes(bundle: Bundle, source: Source, settings: Settings, command: str, tra
         command=command,
         version=VERSION,
         suspicions=find_suspicions(source, train.single()) if len(train) else (),
+        default_load=settings.decision.choice_load,
+        choice_loads=ChoiceLoads.from_json(facts["choice_load"]) if facts.get("choice_load") else None,
     )

@@ -78,7 +78,7 @@ def evaluation(world, notes):
 
 def test_the_json_has_exactly_the_keys_others_read(evaluation):
     found = json.loads(json.dumps(evaluation.to_json("report.html"), allow_nan=False))
-    keys = "outcome unit n_test policies lists gain services importances checks report"
+    keys = "outcome unit n_test policies lists choice_load gain services importances checks report"
     assert list(found) == keys.split()
     assert set(found["policies"]) == {
         "perkwise",

@@ -23,7 +23,9 @@ from serving.recommender import Asked, recommend
 from serving.state import State
 from tests.checkerboard import N_TEST, START, gain
 from training.bundle import read_bundle
+from training.choice_load import ChoiceLoads, Load
 from training.evaluation.figures import BASELINES, PERKWISE
+from training.evaluation.report import render
 from training.split import Split
 from training.valuation import (
     Served,
@@ -66,6 +68,21 @@ def test_each_service_stands_beside_what_the_models_learned_of_it(first_bundle, 
     assert not any(one.cold for one in found.services) and not first_bundle.cold.any()
     logged, learned = (first_bundle.manifest["training"]["lists"][name] for name in ("logged", "learned"))
     assert (found.notes.n_lists, found.notes.n_lists_learned) == (logged, learned)
+
+
+def test_the_report_tells_the_load_of_each_tier_or_that_the_default_stands(
+    first_bundle, shop_source, shop_settings
+):
+    found = value_bundle(first_bundle, shop_source, shop_settings, "perkwise evaluate", seed=0)
+    in_bundle = first_bundle.manifest["training"]["choice_load"]
+    assert found.to_json()["choice_load"] == in_bundle
+    loads = ChoiceLoads(Load(0.3, 0.2, 0.4, 1500), {"gold": Load(0.5, 0.25, 0.75, 1200)})
+    assert ChoiceLoads.from_json(loads.to_json()) == loads
+    page = render(replace(found, notes=replace(found.notes, choice_loads=loads)))
+    assert "<td>0.50</td><td>0.25 to 0.75</td><td>1,200</td>" in page
+    assert "<td>0.30</td><td>0.20 to 0.40</td><td>1,500</td>" in page
+    page = render(replace(found, notes=replace(found.notes, choice_loads=None, default_load=0.35)))
+    assert "load of 0.35 stands for every tier" in page
 
 
 def test_what_is_valued_offline_is_what_is_served_at_that_time(

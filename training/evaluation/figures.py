@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from training.choice_load import ChoiceLoads
 from training.evaluation.balance import Balance
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import Finding
@@ -47,6 +48,8 @@ class Notes:
     command: str  # repeats the report
     version: str  # of Perkwise
     suspicions: tuple[Suspicion, ...] = ()  # of the rows that the models learned from
+    default_load: float = 0.25  # of choice, where the log taught none
+    choice_loads: ChoiceLoads | None = None  # learned by value tier; None: the default stands
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,7 @@ class Evaluation:
             "n_test": self.n_test,
             "policies": {name: _policy_json(figures) for name, figures in self.policies.items()},
             "lists": self.lists and self.lists.to_json(),
+            "choice_load": self.notes.choice_loads and self.notes.choice_loads.to_json(),
             "gain": {f"over_{name}": _interval_json(self.gains[name]) for name in _GAINS_IN_JSON},
             "services": {figures.service_id: figures.to_json() for figures in self.services},
             "importances": self.importances
