@@ -21,7 +21,14 @@ from training.exposure_log import N_FOLDS
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-BIN_PARAMETERS = {"max_bin": 63, "bin_construct_sample_cnt": 20_000, "feature_pre_filter": False}
+# Without sparse bins: of these LightGBM 4.7 copies subsets of rows beyond the end of their memory, which ends in
+# "Check failed: (best_split_info.left_count) > (0)" or kills the process (its issues 3679 and 4739).
+BIN_PARAMETERS = {
+    "max_bin": 63,
+    "bin_construct_sample_cnt": 20_000,
+    "feature_pre_filter": False,
+    "is_enable_sparse": False,
+}
 _FEW_ROWS = 100_000  # a model of fewer grows faster on one thread: threads then grow the folds
 _AT_ONCE = 5  # rounds that a thread grows before the folds are compared
 
@@ -116,36 +123,6 @@ def grow_folds(
     Stops after `patience` rounds without a better loss, or else after `most_rounds`. The losses and the
     trees of each round do not depend on the number of threads.
     """
-    return without_empty_leaves(
-        lambda further: _grow_folds(
-            whole, splits, labels, {**parameters, **further}, most_rounds, n_jobs, patience
-        )
-    )
-
-
-def without_empty_leaves(grow: Callable[[dict[str, bool]], T]) -> T:
-    """What `grow` gives; where LightGBM takes a leaf for empty, with histograms made by rows.
-
-    On some columns, whatever the labels, weights and draws, those made by columns end in "Check failed:
-    (best_split_info.left_count) > (0)" (its issues 3679 and 4739); those made by rows are slower.
-    """
-    try:
-        return grow({})
-    except lgb.basic.LightGBMError as error:
-        if "best_split_info" not in str(error):
-            raise
-    return grow({"force_col_wise": False, "force_row_wise": True})
-
-
-def _grow_folds(
-    whole: lgb.Dataset,
-    splits: Sequence[Split],
-    labels: Labels,
-    parameters: Mapping[str, Any],
-    most_rounds: int,
-    n_jobs: int,
-    patience: int | None,
-) -> tuple[Floats, list[lgb.Booster]]:
     own = {**parameters, "num_threads": threads_within(len(labels.y), n_jobs)}
     aside = len(labels.y) <= _FEW_ROWS and n_threads(n_jobs) > 1
     whole.construct()

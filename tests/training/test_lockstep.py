@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.boosting import Binned
-from training.lockstep import DEFAULTS, Labels, at_once, grow_folds, split, without_empty_leaves
+from training.lockstep import DEFAULTS, Labels, at_once, grow_folds, split
 
 N = 1500
 RNG = np.random.default_rng(0)
@@ -59,18 +59,3 @@ def test_growth_ends_when_patience_does():
 def test_work_done_side_by_side_is_returned_in_its_order():
     works = [lambda n_jobs, i=i: i for i in range(20)]
     assert at_once(10, 3, works) == at_once(10**6, 3, works) == list(range(20))
-
-
-def test_a_leaf_taken_for_empty_is_grown_by_rows_and_other_faults_stand():
-    def grow(further):
-        if not further:
-            raise lgb.basic.LightGBMError("Check failed: (best_split_info.left_count) > (0)")
-        return further
-
-    assert without_empty_leaves(grow) == {"force_col_wise": False, "force_row_wise": True}
-
-    def fail(further):
-        raise lgb.basic.LightGBMError("out of memory")
-
-    with pytest.raises(lgb.basic.LightGBMError, match="out of memory"):
-        without_empty_leaves(fail)
