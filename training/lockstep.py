@@ -21,8 +21,8 @@ from training.exposure_log import N_FOLDS
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-# Without sparse bins: of these LightGBM 4.7 copies subsets of rows beyond the end of their memory, which ends in
-# "Check failed: (best_split_info.left_count) > (0)" or kills the process (its issues 3679 and 4739).
+# No sparse bins: with them, training on subsets of rows corrupts memory in LightGBM 4.7, which ends in "Check
+# failed: (best_split_info.left_count) > (0)" or kills the process; without them, or without subsets, it does not.
 BIN_PARAMETERS = {
     "max_bin": 63,
     "bin_construct_sample_cnt": 20_000,
