@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 # No sparse bins: with them, training on subsets of rows corrupts memory in LightGBM 4.7, which ends in "Check
-# failed: (best_split_info.left_count) > (0)" or kills the process; without them, or without subsets, it does not.
+# failed: (best_split_info.left_count) > (0)" or kills the process; without them it does not.
 BIN_PARAMETERS = {
     "max_bin": 63,
     "bin_construct_sample_cnt": 20_000,
