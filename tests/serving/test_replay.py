@@ -110,6 +110,63 @@ def test_after_a_restart_and_a_promotion_another_process_decides_the_same(log, b
     }
 
 
+RULES = """
+timezone: Europe/Paris
+channels: [app]
+rules:
+  - name: tired
+    services: all
+    limits: {showings: {most: 2, days: 7, together: true}, cooldown_days: {shown: 0.00001}}
+  - name: scarce
+    services: [FIRST]
+    limits: {capacity_per_day: 15}
+  - name: must
+    services: [LAST]
+    must_show: frequency_all >= 2
+  - name: one
+    services: all
+    when: {channel: app}
+    limits: {list_at_most: 2}
+"""
+
+
+def test_decisions_under_rules_are_made_again_with_all_that_the_rules_knew(
+    tables, bundle, settings, tmp_path
+):
+    keep_bundle(bundle.path, tmp_path / "var")
+    ids, file, clock = bundle.catalog.ids, tmp_path / "rules.yaml", Clock(1_800_000_000_000_000)
+    file.write_text(RULES.replace("FIRST", ids[0]).replace("LAST", ids[-1]))
+    database = Database(tmp_path / "var" / "state.db")
+    exploring = replace(settings, exploration=ExplorationSettings(holdout=0.05, explore=0.3))
+    application = Application(tables, bundle, database, exploring, clock, [file])
+    users = tables.users["user_id"].astype(str).tolist()[:60]
+
+    async def ask():
+        for turn in range(4):  # the same users again: cooldowns, showings and capacities come to bear
+            for user_id in users[:20]:
+                await application.recommend(RecommendRequest(user_id=user_id, n=3, channel="app"))
+            channel = ["app", ""][turn % 2]
+            await application.recommend_batch(
+                [{"user_id": user_id, "n": 2, "channel": channel} for user_id in users]
+            )
+            clock.now_us += 3_600_000_000
+
+    asyncio.run(ask())
+    database.close()
+    with reading(tmp_path / "var" / "state.db") as connection:
+        texts = connection.exec_driver_sql("SELECT record FROM decisions").scalars().all()
+    records = [from_text(text) for text in texts]
+    reasons = {reason for record in records for reason in record["refusals"]}
+    for name in ("tired", "scarce", "one"):
+        assert any(f"rule `{name}`" in reason for reason in reasons), name
+    assert any(len(ids) - 1 in record["policy_list"] for record in records)
+    file.write_text("rules: []\n")  # another day's rules
+    ran = run(tmp_path, "--all", "--json")
+    assert ran.returncode == 0, ran.stderr
+    answer = json.loads(ran.stdout)
+    assert answer["replayed"] == answer["same"] == len(records) == 320 and answer["different"] == []
+
+
 def test_promotion_and_rollback_remove_no_bundle(bundle, tmp_path):
     first = install_champion(bundle.path, tmp_path / "var")
     second = install_champion(another_bundle(bundle, tmp_path / "elsewhere"), tmp_path / "var")

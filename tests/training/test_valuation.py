@@ -1,6 +1,7 @@
 """The policy that the report values is the policy that is served, and its worth is what is true of it."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -271,6 +272,22 @@ def test_lists_are_valued_as_they_are_served(first_bundle, shop_source, shop_set
         assert exact.low < UNASKED + GAINS[of] < exact.high
     assert [one.length for one in found.lengths] == list(range(shop_settings.decision.max_services + 1))
     assert sum(one.n_logged for one in found.lengths) == len(held_out)
+
+
+def test_the_page_has_a_section_on_lists(first_bundle, shop_source, shop_settings):
+    found = value_bundle(first_bundle, shop_source, shop_settings, "perkwise evaluate", seed=0)
+    page = render(found)
+    section = page[page.index('<section id="lists">') :]
+    told = " ".join(re.sub(r"<[^>]+>", " ", section[: section.index("</section>")]).split())
+    assert told.startswith("What lists of several services are worth")
+    n, n_several = found.lists.n, found.lists.n_several
+    assert f"The log shows several at once on {n_several:,} of {n:,} contacts, 2 at most." in told
+    rows = ("Perkwise", "over nothing", "By length of the list", "By every estimator")
+    assert all(one in told or one.capitalize() in told for one in rows)
+    for figures in found.lists.policies.values():
+        assert f"{figures.effective_n:,.0f}" in told
+    bare = render(replace(found, lists=None))
+    assert '<section id="lists">' not in bare and len(bare) < len(page)
 
 
 def test_without_logged_propensities_of_lists_none_are_valued(
