@@ -116,7 +116,7 @@ channels: [app]
 rules:
   - name: tired
     services: all
-    limits: {showings: {most: 2, days: 7, together: true}, cooldown_days: {shown: 0.00001}}
+    limits: {showings: {most: 2, days: 7, together: true}, cooldown_days: {shown: 0.001}}
   - name: scarce
     services: [FIRST]
     limits: {capacity_per_day: 15}

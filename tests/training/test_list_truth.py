@@ -11,7 +11,7 @@ from features.world import make_world, write_world
 from offers.policy import decide
 from offers.settings import DecisionSettings, parse_settings
 from offers.types import Estimates
-from training.evaluation.list_value import value_of_change, value_of_lists
+from training.evaluation.list_value import value_of_change
 from training.list_policies import ListCase, popular_lists
 from training.loop.worth import list_worth
 from training.source import read_source
@@ -35,8 +35,8 @@ def truth_of(world, rows):
 
 
 @pytest.mark.slow
-def test_intervals_hold_what_the_simulated_shop_knows_to_be_true(tmp_path):
-    held = {"value": [], "gain": []}
+def test_gains_over_nothing_are_what_the_simulated_shop_knows_to_be_true(tmp_path):
+    held = []
     for seed in SEEDS:
         world = make_world(2_500, 4, 150, np.random.default_rng(seed))
         folder = tmp_path / str(seed)
@@ -63,11 +63,8 @@ def test_intervals_hold_what_the_simulated_shop_knows_to_be_true(tmp_path):
         for name, one in lists.items():
             policy = case.policy(one)
             assert policy.impossible.mean() == 0
-            exact = value_of_lists(case.log, policy, 0.95).exact
-            held["value"].append(exact.low <= worth[name] <= exact.high)
             gain = value_of_change(case.log, nothing, policy, 0.95).exact
             if name != "nothing":
-                held["gain"].append(gain.low <= worth[name] - worth["nothing"] <= gain.high)
+                held.append(gain.low <= worth[name] - worth["nothing"] <= gain.high)
     # Of n intervals at 95 % three standard deviations fewer than 95 % may miss.
-    for found in held.values():
-        assert np.mean(found) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / len(found)), held
+    assert np.mean(held) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / len(held)), held
