@@ -5,7 +5,7 @@ from offers.catalog import Catalog
 from offers.settings import DecisionSettings
 from offers.types import Estimates, Service
 from training.evaluation.portfolio import DROP, FIX_DEMAND, FIX_SUPPLY, KEEP, portfolio
-from training.evaluation.portfolio_page import render_portfolio
+from training.evaluation.portfolio_page import names_that_fit, render_portfolio
 
 # The gift earns most; the others earn less, cost more than they earn, or lack capacity.
 CATALOG = Catalog.of(
@@ -52,6 +52,24 @@ def test_the_core_loses_what_the_others_add():
     assert found.core == ("a", "d")
     assert found.worth.value == pytest.approx(1.25 * 2.4 / 1.75)
     assert found.regret.value == pytest.approx(1.25 * 2.4 / 1.75 - 1.25 * 1.8 / 1.5)
+
+
+def test_the_page_says_what_supply_and_the_intervals_leave_out():
+    page = render_portfolio(found_for(2))
+    assert "NPS scores stand in the table and do not count in supply" in page
+    assert "another core is not in them" in page
+
+
+def test_names_in_the_picture_never_stand_on_each_other():
+    """A hundred services in a corner: the core is named first, and what overlaps it is not."""
+    rng = np.random.default_rng(0)
+    at, demand = rng.uniform(0, 0.4, (100, 2)), rng.exponential(1, 100)
+    is_core = np.arange(100) == 7
+    named = names_that_fit(at, demand, is_core)
+    assert named[0] == 7 and 3 < len(named) <= 13
+    for number, one in enumerate(named):
+        for other in named[:number]:
+            assert (np.abs(at[one] - at[other]) >= [0.16, 0.03]).any()
 
 
 def test_the_page_names_every_service_and_escapes_it():
