@@ -103,7 +103,9 @@ class Dataset:
             rows = replace(rows, estimated=conditional)
         nothing = rows.service == NOTHING
         most = 1 - np.where(nothing, _least(rows, ~nothing), _least(rows, nothing))
-        return replace(rows, slate_propensity=np.minimum(rows.slate_propensity / p_alone, most))
+        given = rows.slate_propensity / p_alone
+        is_sound = most > 0  # else the log's probabilities are more than one together, which checks will tell
+        return replace(rows, slate_propensity=np.where(is_sound, np.minimum(given, most), given))
 
     def lists(self, outcome: NDArray[np.float64], choice_load: float) -> Lists | None:
         """The lists of several that models may learn from; None where there are none.
