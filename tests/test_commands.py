@@ -258,6 +258,7 @@ def test_evaluate_gives_the_figures_that_others_read(evaluated):
         "n_test",
         "policies",
         "lists",
+        "choice_load",
         "gain",
         "services",
         "checks",
