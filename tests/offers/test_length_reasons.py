@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from offers.allocation import Case, allocate
+from offers.budget import Budget
 from offers.catalog import Catalog
 from offers.decision import make_decisions
 from offers.eligibility import eligible
@@ -98,6 +100,28 @@ def test_all_values_negative_and_estimates_unknown_show_nothing_and_say_so():
     assert reason([-1.0, -0.1, -2.0]) == f"Nothing: none of 3 eligible services {NO_COST}"
     assert reason([np.nan, np.nan, np.inf]) == "Nothing: no service may be offered to this user now."
     assert reason([1.0, 1.0, 1.0], uptake=np.nan) == "Nothing: no service may be offered to this user now."
+
+
+def test_a_budget_of_nothing_shows_what_is_free_or_nothing_and_each_refusal_says_why():
+    """Its price is infinite: what would use it is refused, and no infinity stands in the sentences."""
+    one = np.full((1, 3), 0.2)
+    why = "the budgets have no room left for it"
+    allowed = eligible(CATALOG, ["gold"], 0)
+    for kind, refused, sentence in (
+        # b = 1 / 0.8 of each, a = 0.25, A0 = 1.1: 2.5 / 1.6
+        ("money", ["c"], f"2 services, worth 1.56: no other eligible service {NO_COST}"),
+        ("contacts", ["a", "b", "c"], "Nothing: no service may be offered to this user now."),
+    ):
+        estimates = Estimates(one, one, np.full((1, 3), 1.0))
+        nobody, longest = np.array([-1]), np.array([3])
+        case = Case(estimates, allowed.mask, CATALOG, SETTINGS.decision, nobody, longest)
+        found = allocate(case, [Budget("all", kind, 0.0)], np.random.default_rng(0))
+        assert found.price.tolist() == [np.inf]
+        kept = allowed.without(found.barred, lambda user, place: why)
+        made = make_decisions(estimates, kept, SETTINGS, np.array([False]), [1])
+        assert [refusal.service_id for refusal in made.refusals(0)] == refused
+        assert {refusal.reason for refusal in made.refusals(0)} == {why}
+        assert made.n_reason(0) == sentence
 
 
 def test_what_binds_nobody_is_left_out():
