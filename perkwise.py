@@ -99,6 +99,11 @@ def read_settings(data: Path | None = None, further: Path | None = None) -> Sett
     return parse_settings(*layers)
 
 
+def database_at(state: Path | None) -> Path | str:
+    """The service's database: a file that is named, else what perkwise.toml names, else var/state.db."""
+    return state or read_settings().serving.database or home() / "var" / "state.db"
+
+
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """Bars on standard error where it is a terminal, one for each stage of the work."""
@@ -1097,7 +1102,7 @@ def replay(decision_id: str | None, state: Path | None, every: bool, as_json: bo
     def find(bundle_hash: str) -> "Bundle":
         return read_bundle(home() / "var" / "bundles" / bundle_hash)
 
-    with reading(state or home() / "var" / "state.db") as connection:
+    with reading(database_at(state)) as connection:
         if decision_id is not None:
             one = replay_one(connection, decision_id, find)
             say(as_json, replayed_json(one), *replayed_lines(one))
@@ -1130,7 +1135,7 @@ def budget_status(data: Path | None, state: Path | None, as_json: bool) -> None:
     settings = read_settings(data)
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
     shifts = read_shifts(audit_file())
-    with reading(state or home() / "var" / "state.db") as connection:
+    with reading(database_at(state)) as connection:
         tables = load_tables(data, settings.money)
         found, revenue = spending_of(connection, tables, settings, shifts, now_us)
     forecasts = found.forecasts(now_us)
@@ -1209,7 +1214,7 @@ def export_log(
     )
     data = data or home() / read_settings().serving.data
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
-    with reading(state or home() / "var" / "state.db") as connection, progress_bars() as progress:
+    with reading(database_at(state)) as connection, progress_bars() as progress:
         tables = load_tables(data, read_settings(data).money)
         found = export(connection, tables, data, folder, now_us, from_us, to_us, progress)
     say(

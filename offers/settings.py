@@ -6,6 +6,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from math import inf, isinf
 from typing import Any, get_args
+from urllib.parse import parse_qs, urlsplit
 
 from offers.catalog import time_us
 
@@ -122,6 +123,7 @@ class ServingSettings:
     drain_seconds: float = _between(0, 600, 0.0)  # from SIGTERM, while /readyz says no, to the last request
     log_format: str = "text"  # or json
     log_level: str = "info"  # debug: a line for each decision
+    database: str = ""  # PostgreSQL's URL; "": SQLite in the state file
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def parse_settings(*layers: Mapping[str, Any]) -> Settings:
             for entry, values in merged.get(name, {}).items()
         )
     _check_names(Settings(**parsed), faults)
+    _check_database(parsed["serving"].database, faults)
     if faults:
         raise ValueError("The settings have faults:\n" + "\n".join(f"- {fault}" for fault in faults))
     return Settings(**parsed)
@@ -257,6 +260,21 @@ def _merge_tables(section: str, values: Any, merged: dict[str, Any], faults: lis
         else:
             seen.add(name)
             merged.setdefault(name, {}).update(table)
+
+
+def _check_database(url: str, faults: list[str]) -> None:
+    """A URL without a password, for runs and logs tell the settings."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/")):
+        faults.append(
+            "serving.database must be empty or a URL such as postgresql+psycopg://me@localhost/perkwise, "
+            f"got the scheme {parts.scheme!r} and the database {parts.path.strip('/')!r}."
+        )
+    elif parts.password is not None or "password" in parse_qs(parts.query):
+        faults.append(
+            "serving.database must not hold a password, found one: put it into ~/.pgpass, "
+            "or into PGPASSWORD of the service's environment."
+        )
 
 
 def _check_names(settings: Settings, faults: list[str]) -> None:

@@ -10,6 +10,8 @@ from serving.records import N_NUMBERS, Record, numbers_of
 from serving.state import Profile
 from training.bundle import Bundle
 
+NOT_LOGGED = "not_logged"  # the rung of an answer whose decision could not be kept
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +50,13 @@ def prices_answer(record: Record, names: Names) -> dict[str, Any]:
             names.service_id[place]: 0.0 if showing is None else float(showing[place]) for place in places
         },
     }
+
+
+def unlogged_answer(record: Record, names: Names, user_id: str) -> dict[str, Any]:
+    """The answer where the log could not keep the decision: no id to ask for, no propensity to learn from."""
+    answer = decision_answer(record, names, user_id)
+    services = [{**one, "propensity": None} for one in answer["services"]]
+    return {**answer, "decision_id": None, "services": services, "degraded": NOT_LOGGED}
 
 
 def refusals_of(record: Record, names: Names) -> list[dict[str, str]]:

@@ -20,13 +20,14 @@ from offers.pacing import DAY_US
 from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.tracks import check_services, tracks_of
-from serving import answers, decision_log, intake, kept
+from serving import answers, decision_log, intake, kept, quarantine
 from serving.database import Database, events, exposures, feedback
 from serving.deletion import DeletedUsers, Receipt
+from serving.engines import Unavailable
 from serving.kept import RULES, Kept, Names, settings_of
 from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules, RulesInForce
-from serving.recommender import Asked, Decision, estimates_of, recommend
+from serving.recommender import Asked, Decision, estimates_of, recommend, without_exploration
 from serving.records import Record, is_replayable, keep_basis, record_of
 from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
 from serving.spending import keep_spent, read_shifts, spending_of, start_of_periods
@@ -181,6 +182,7 @@ class Application:
             keep_spent(connection, user_id, since_us, window_us)
             n_events, n_feedback = intake.forget(connection, user_id)
             n_decisions = decision_log.forget(connection, user_id)
+            quarantine.forget(connection, user_id)
             counts = {"events": n_events, "feedback": n_feedback, "decisions": n_decisions}
             receipt = Receipt.of(answers.iso(self.now_us()), counts)
             receipt.write(connection)
@@ -287,6 +289,8 @@ class Application:
         except decision_log.RequestConflict as conflict:
             self._take_back(decision)
             raise Refused(409, str(conflict)) from conflict
+        except Unavailable:
+            return self._unlogged(request.user_id, decision)
         if earlier is not None:
             self._take_back(decision)
             return await self.database.run(partial(_answer, record=earlier, user_id=request.user_id))
@@ -295,6 +299,13 @@ class Application:
                 if row["service_id"]:
                     self.state.add_exposure(request.user_id, row["shown_at_us"], row["service_id"])
         return answers.decision_answer(record, self._basis.names, request.user_id)
+
+    def _unlogged(self, user_id: str, decision: Decision) -> dict[str, Any]:
+        """The answer where the database cannot keep a decision: nobody is left without a list for that."""
+        shown = without_exploration(self.bundle, self.settings, decision)
+        self._take_back(decision)
+        self._count(shown)
+        return answers.unlogged_answer(record_of("", user_id, shown, self._basis), self._basis.names, user_id)
 
     def _check_known(self, user_id: str) -> None:
         if not self.state.knows(user_id):

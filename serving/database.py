@@ -1,26 +1,32 @@
 """The database of the service: its tables, and one thread through which everything is written.
 
-SQLite keeps a write-ahead log and syncs at each commit (``synchronous=FULL``): what was committed is on
-disk. Work that waits while a commit is on its way is done in the next one together, so that a sync is
-shared by all who wait for it.
+What was committed is on disk (``serving.engines``). Work that waits while a commit is on its way is done in
+the next one together, so that a sync is shared by all who wait for it.
 """
 
 import asyncio
+import logging
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from serving.engines import DAMAGED, FAILING, FULL, GONE, Store, Unavailable, store_at, trouble_of
+
+logger = logging.getLogger("perkwise")
+
 T = TypeVar("T")
 Job = Callable[[sa.Connection], T]
+Outcome = tuple[Any, Exception | None]  # of a job: its answer, or its fault
 
 _JOBS_AT_ONCE = 64
+_QUIET_S = 1.0  # between two lines about trouble
 
 metadata = sa.MetaData()
 
@@ -95,6 +101,19 @@ spent = sa.Table(
     sa.Column("used_at_us", sa.BigInteger),
 )
 
+rejected = sa.Table(
+    "rejected",  # rows of POST /events that were refused: the last of them, without what they said of others
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("came_at_us", sa.BigInteger, nullable=False),
+    sa.Column("row_number", sa.Integer, nullable=False),  # in its request, from 1
+    sa.Column("column_name", sa.Text, nullable=False),  # "": the row as a whole
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False, index=True),  # "": it named nobody who could be removed
+    sa.Column("content", sa.Text, nullable=False),  # JSON; "" where user_id is
+)
+
 facts = sa.Table(
     "facts",
     metadata,
@@ -102,7 +121,7 @@ facts = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-SCHEMA = 3  # of the tables above, in SQLite's user_version; 0 there: none yet, or the first
+SCHEMA = 3  # of the tables above; 0: none yet, or SQLite's first
 _MIGRATIONS = {  # from the schema of this number to the next
     1: (
         "ALTER TABLE decisions ADD COLUMN bundle TEXT NOT NULL DEFAULT ''",
@@ -110,7 +129,7 @@ _MIGRATIONS = {  # from the schema of this number to the next
         "UPDATE decisions SET bundle = coalesce(json_extract(record, '$.bundle'), ''), decided_at_us = "
         "(SELECT min(shown_at_us) FROM exposures WHERE slate_id = decision_id)",
     ),
-    2: (),  # a new table alone
+    2: (),  # tables alone, which are made where they are not there
 }
 
 
@@ -119,40 +138,50 @@ class Database:
 
     Parameters
     ----------
-    path : Path
-        SQLite's file; it and its folder are made where they are not there.
+    where : Path or str
+        SQLite's file, which is made with its folder where it is not there; or PostgreSQL's URL.
 
     Raises
     ------
     ValueError
-        Where the file is no database that can be read and written, or a newer Perkwise wrote it.
+        Where it is no database that can be read and written, or a newer Perkwise wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _engine(path)
+    def __init__(self, where: Path | str) -> None:
+        if isinstance(where, Path):
+            where.parent.mkdir(parents=True, exist_ok=True)
+        self._store = store_at(where)
+        self._engine = self._store.engine
         try:
-            fault = _damage(self._engine)
-            newer = 0 if fault else _migrate(self._engine)
+            fault = self._store.damage()
+            newer = 0 if fault else _migrate(self._store)
         except sa.exc.DBAPIError as error:
-            fault, newer = str(error.orig), 0
+            fault, newer = " ".join(str(error.orig).split()), 0
         if fault:
-            raise ValueError(
-                f"{path} must be a whole SQLite database that may be written, got: {fault}. "
-                "Put a copy of it back, or move it away; what came in over HTTP is in it."
-            )
+            raise ValueError(_unusable(where, self._store.name, fault))
         if newer:
             raise ValueError(
-                f"{path} has the schema {newer} and this Perkwise knows {SCHEMA}: a newer one wrote it. "
-                "Use that version, or another state file."
+                f"{self._store.name} has the schema {newer} and this Perkwise knows {SCHEMA}: a newer one "
+                "wrote it. Use that version, or another state file."
             )
-        self._is_open = True
+        self._is_open, self._trouble, self._told_at_s = True, "", -_QUIET_S
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
         self._thread.start()
 
+    @property
+    def name(self) -> str:
+        """Where it is, for whoever runs the service."""
+        return self._store.name
+
     async def run(self, job: Job[T]) -> T:
-        """The job's answer, after its effect was committed; if the job raises, it has no effect."""
+        """The job's answer, after its effect was committed; if the job raises, it has no effect.
+
+        Raises
+        ------
+        Unavailable
+            Where the database could not take it.
+        """
         return await asyncio.wrap_future(self._put(job))
 
     def run_now(self, job: Job[T]) -> T:
@@ -181,62 +210,86 @@ class Database:
                 closing = following is None
                 if following is not None:
                     waiting.append(following)
-            self._commit(waiting)
+            outcomes = self._outcomes([job for job, _ in waiting])
+            for (_, future), (answer, fault) in zip(waiting, outcomes, strict=True):
+                if fault is None:
+                    future.set_result(answer)
+                else:
+                    future.set_exception(fault)
             if closing:
                 return
 
-    def _commit(self, waiting: list[tuple[Job[Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Future[Any], Any, Exception | None]] = []
+    def _outcomes(self, jobs: Sequence[Job[Any]]) -> list[Outcome]:
+        """What came of each job: all in one commit, or each in its own where there is no room for all."""
         try:
-            with self._engine.begin() as connection:
-                for job, future in waiting:
-                    outcomes.append((future, *_outcome(connection, job)))
-        except Exception as error:  # the commit itself failed: nothing of it holds
-            outcomes = [(future, None, error) for _, future in waiting]
-        for future, answer, fault in outcomes:
-            if fault is None:
-                future.set_result(answer)
-            else:
-                future.set_exception(fault)
+            outcomes = self._commit(jobs)
+        except Exception as error:  # nothing of it holds
+            trouble = trouble_of(error) or trouble_of(error.__context__)
+            if len(jobs) > 1 and trouble in (FULL, FAILING, DAMAGED):
+                return [outcome for job in jobs for outcome in self._outcomes([job])]
+            self._tell(trouble)
+            return [(None, Unavailable(trouble) if trouble else error)] * len(jobs)
+        self._tell("")
+        return outcomes
+
+    def _commit(self, jobs: Sequence[Job[Any]]) -> list[Outcome]:
+        with self._engine.begin() as connection:
+            outcomes = [_outcome(connection, job) for job in jobs]
+        if self._store.is_gone():  # what is written to a file without a name ends with the process
+            raise Unavailable(GONE)
+        return outcomes
+
+    def _tell(self, trouble: str) -> None:
+        """A line in the log when the trouble changes, not one for each request."""
+        if trouble == self._trouble or time.monotonic() < self._told_at_s + _QUIET_S:
+            return
+        if trouble:
+            logger.error("%s", Unavailable(trouble))
+        else:
+            logger.warning("The database takes what is asked of it again.")
+        self._trouble, self._told_at_s = trouble, time.monotonic()
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sa.Connection]:
-    """A connection that can only read, beside a service that may write; an older file is brought forward.
+def reading(where: Path | str) -> Iterator[sa.Connection]:
+    """A connection that can only read, beside a service that may write; an older schema is brought forward.
 
     Raises
     ------
     ValueError
         Where there is no such file, or it is no database of this or an earlier schema.
     """
-    if not path.is_file():
+    if isinstance(where, Path) and not where.is_file():
         raise ValueError(
-            f"{path} must be the state file of a service, found none there. "
+            f"{where} must be the state file of a service, found none there. "
             "Name it with --state, or start the service: perkwise serve."
         )
-    if not _is_current(path):
-        Database(path).close()
-    engine = sa.create_engine(f"sqlite:///{path}")
+    if not _is_current(where):
+        Database(where).close()
+    engine = store_at(where).reader()
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA query_only = ON")
             yield connection
     finally:
         engine.dispose()
 
 
-def _is_current(path: Path) -> bool:
-    with closing(sqlite3.connect(path)) as file:
-        try:
-            return bool(file.execute("PRAGMA user_version").fetchone() == (SCHEMA,))
-        except sqlite3.DatabaseError:  # whoever opens it says what is wrong with it
-            return False
+def _is_current(where: Path | str) -> bool:
+    store = store_at(where)
+    engine = store.reader()
+    try:
+        with engine.connect() as connection:
+            return store.schema(connection) == SCHEMA
+    except sa.exc.DBAPIError:  # whoever opens it says what is wrong with it
+        return False
+    finally:
+        engine.dispose()
 
 
-def _migrate(engine: sa.Engine) -> int:
-    """Bring an older file to the schema above, in one transaction; the schema of a newer one, else 0."""
-    with engine.begin() as connection:
-        found = int(connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
+def _migrate(store: Store) -> int:
+    """Bring an older schema to the one above, in one transaction; the number of a newer one, else 0."""
+    with store.engine.begin() as connection:
+        found = store.schema(connection)
         if found > SCHEMA:
             return found
         if sa.inspect(connection).has_table(decisions.name):
@@ -244,36 +297,32 @@ def _migrate(engine: sa.Engine) -> int:
                 for statement in _MIGRATIONS[step]:
                     connection.exec_driver_sql(statement)
         metadata.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        if found < SCHEMA:  # else nothing is written: a full disk keeps no service from starting
+            store.keep_schema(connection, SCHEMA)
     return 0
 
 
-def _damage(engine: sa.Engine) -> str:
-    """What SQLite finds wrong with the file; "" where all is well."""
-    with engine.begin() as connection:
-        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-    return "" if found == "ok" else " ".join(found.split())
-
-
-def _outcome(connection: sa.Connection, job: Job[Any]) -> tuple[Any, Exception | None]:
+def _outcome(connection: sa.Connection, job: Job[Any]) -> Outcome:
+    """The job's answer or its fault, with no effect then; a fault of the database itself ends all of it."""
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            return job(connection), None
+        answer = job(connection)
+        savepoint.commit()
     except Exception as error:  # handed to the one who asked for the job
+        if trouble_of(error):  # SQLite may have rolled back what neighbours did, and would not say so
+            raise
+        savepoint.rollback()
         return None, error
+    return answer, None
 
 
-def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}")
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN would break savepoints
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=5000"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+def _unusable(where: Path | str, name: str, fault: str) -> str:
+    if isinstance(where, Path):
+        return (
+            f"{name} must be a whole SQLite database that may be written, got: {fault}. "
+            "Put a copy of it back, or move it away; what came in over HTTP is in it."
+        )
+    return (
+        f"{name} must be a PostgreSQL database that may be written, got: {fault}. "
+        "See that it runs, and to serving.database of perkwise.toml."
+    )

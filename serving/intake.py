@@ -1,21 +1,55 @@
 """Events and feedback that come in: a verdict for each row, and the good ones on disk."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
 from offers.catalog import Catalog, microseconds
-from serving.database import Database, events, feedback
+from serving import quarantine
+from serving.database import Database, Job, T, events, exposures, feedback
 from serving.deletion import DeletedUsers
-from serving.schemas import EventRow, FeedbackRequest, faults
+from serving.engines import Unavailable
+from serving.schemas import EventRow, Fault, FeedbackRequest, fault_of
 from serving.state import State
 
 ACCEPTED, DUPLICATE, CONFLICT, REJECTED = "accepted", "duplicate", "conflict", "rejected"
 
 _CLOCKS_DIFFER_US = 60_000_000  # a sender's clock may be so far ahead of ours
+
+DELETED = Fault(
+    "this user was deleted: nothing more is kept of them",
+    "user_id",
+    "not deleted",
+    "send nothing more of them",
+)
+_UNKNOWN_SERVICE = Fault(
+    "service_id is not in the catalogue: see GET /services",
+    "service_id",
+    "in the catalogue",
+    "take an id of GET /services",
+)
+_FUTURE = Fault(
+    "at is in the future: mend the clock or the zone that wrote it",
+    "at",
+    "not in the future",
+    "mend the clock or the zone that wrote it",
+)
+_BEFORE_JOINING = Fault(
+    "at is before the user's joined_at: mend whichever of the two is wrong",
+    "at",
+    "not before joined_at",
+    "mend whichever of the two is wrong",
+)
+_OTHER_EVENT = Fault(
+    "event_id was used before for another event: take a new id",
+    "event_id",
+    "one event an id",
+    "take a new id",
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +59,15 @@ class Verdict:
     event_id: str | None
     verdict: str
     reason: str | None = None
+    row: int = 0  # in its request, from 1; 0: not told yet
+    column: str | None = None  # of the first fault; "": the row as a whole
+    rule: str | None = None
+    remedy: str | None = None
+
+    @classmethod
+    def refused(cls, event_id: str | None, verdict: str, fault: Fault) -> "Verdict":
+        """The verdict on a row that is not kept."""
+        return cls(event_id, verdict, fault.reason, 0, fault.column, fault.rule, fault.remedy)
 
 
 class Intake:
@@ -49,56 +92,85 @@ class Intake:
     ) -> None:
         self._state, self._catalog, self._database = state, catalog, database
         self._deleted, self._now_us, self._on_use = deleted, now_us, on_use
+        self._unsettled: set[str] = set()  # users of whom the database may hold more than the state
 
     async def events(self, rows: Sequence[Any]) -> list[Verdict]:
         """A verdict for each row, in their order; accepted rows are on disk and in the next profile."""
         read = [self._read_event(row) for row in rows]
         fresh = [row for row in read if isinstance(row, EventRow)]
-        kept = await self._database.run(lambda connection: keep_events(connection, fresh))
-        for row, verdict in zip(fresh, kept, strict=True):
-            if verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
+
+        def keep(connection: sa.Connection) -> list[Verdict]:
+            kept = iter(keep_events(connection, fresh))
+            verdicts = [next(kept) if isinstance(row, EventRow) else row for row in read]
+            verdicts = [replace(one, row=number) for number, one in enumerate(verdicts, start=1)]
+            quarantine.keep(connection, _refusals(rows, verdicts), self._now_us())
+            return verdicts
+
+        verdicts = await self._settled(keep, {row.user_id for row in fresh})
+        for row, verdict in zip(read, verdicts, strict=True):
+            if isinstance(row, EventRow) and verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
                 at_us = microseconds(row.at)
-                self._state.add_event(row.user_id, row.event, at_us, row.service_id, row.value)
+                if row.user_id not in self._unsettled:
+                    self._state.add_event(row.user_id, row.event, at_us, row.service_id, row.value)
                 if row.event == "used" and row.service_id:
                     self._on_use(row.user_id, row.service_id, at_us)
-        following = iter(kept)
-        return [next(following) if isinstance(row, EventRow) else row for row in read]
+        await self._settle({row.user_id for row in fresh})
+        return verdicts
 
     async def feedback(self, row: FeedbackRequest) -> Verdict:
         """The verdict on one answer; an accepted one is on disk and in the next profile."""
         at_us = microseconds(row.at)
-        reason = self._fault(row.user_id, at_us, row.service_id)
-        if reason is not None:
-            return Verdict(None, REJECTED, reason)
-        verdict = await self._database.run(lambda connection: keep_feedback(connection, row))
-        if verdict.verdict == ACCEPTED and row.user_id not in self._deleted:
+        fault = self._fault(row.user_id, at_us, row.service_id)
+        if fault is not None:
+            return Verdict.refused(None, REJECTED, fault)
+        verdict = await self._settled(lambda connection: keep_feedback(connection, row), {row.user_id})
+        if verdict.verdict == ACCEPTED and self._is_followed(row.user_id):
             self._state.add_feedback(row.user_id, at_us, row.nps, row.service_id)
+        await self._settle({row.user_id})
         return verdict
+
+    async def _settled(self, job: Job[T], user_ids: set[str]) -> T:
+        """The job's answer; where the database fails, it may hold rows that nobody was told of."""
+        try:
+            return await self._database.run(job)
+        except Unavailable:
+            self._unsettled |= user_ids
+            raise
+
+    async def _settle(self, user_ids: set[str]) -> None:
+        """Take from the database what is known of users of whom an earlier request may have been kept."""
+        for user_id in user_ids & self._unsettled - {one for one in user_ids if one in self._deleted}:
+            found = await self._database.run(partial(_rows_of, user_id=user_id))
+            self._state.replace_rows(user_id, *found)
+            self._unsettled.discard(user_id)
+
+    def _is_followed(self, user_id: str) -> bool:
+        return user_id not in self._deleted and user_id not in self._unsettled
 
     def _read_event(self, row: Any) -> EventRow | Verdict:
         try:
             event = EventRow.model_validate(row)
         except ValidationError as error:
             event_id = row.get("event_id") if isinstance(row, dict) else None
-            return Verdict(event_id if isinstance(event_id, str) else None, REJECTED, faults(error))
+            return Verdict.refused(event_id if isinstance(event_id, str) else None, REJECTED, fault_of(error))
         fault = self._fault(event.user_id, microseconds(event.at), event.service_id)
         if fault is not None:
-            return Verdict(event.event_id, REJECTED, fault)
+            return Verdict.refused(event.event_id, REJECTED, fault)
         if self._state.has_event(event.event_id):
             return Verdict(event.event_id, DUPLICATE, "the data folder holds this event")
         return event
 
-    def _fault(self, user_id: str, at_us: int, service_id: str) -> str | None:
+    def _fault(self, user_id: str, at_us: int, service_id: str) -> Fault | None:
         """Why a row about this user cannot be kept, or None."""
         if user_id in self._deleted:
-            return "this user was deleted: nothing more is kept of them"
+            return DELETED
         if service_id and service_id not in self._catalog.position_of:
-            return "service_id is not in the catalogue: see GET /services"
+            return _UNKNOWN_SERVICE
         if at_us > self._now_us() + _CLOCKS_DIFFER_US:
-            return "at is in the future: mend the clock or the zone that wrote it"
+            return _FUTURE
         joined_at_us = self._state.joined_at_us(user_id)
         if joined_at_us is not None and at_us < joined_at_us:
-            return "at is before the user's joined_at: mend whichever of the two is wrong"
+            return _BEFORE_JOINING
         return None
 
 
@@ -115,8 +187,7 @@ def keep_events(connection: sa.Connection, rows: Sequence[EventRow]) -> list[Ver
         elif earlier == values:
             verdicts.append(Verdict(row.event_id, DUPLICATE))
         else:
-            reason = "event_id was used before for another event: take a new id"
-            verdicts.append(Verdict(row.event_id, CONFLICT, reason))
+            verdicts.append(Verdict.refused(row.event_id, CONFLICT, _OTHER_EVENT))
     if fresh:
         connection.execute(events.insert(), fresh)
     return verdicts
@@ -142,6 +213,25 @@ def forget(connection: sa.Connection, user_id: str) -> tuple[int, int]:
         for table in (events, feedback)
     )
     return n_events, n_feedback
+
+
+def _refusals(rows: Sequence[Any], verdicts: Sequence[Verdict]) -> list[quarantine.Refusal]:
+    """The rows that are not kept, as the quarantine takes them."""
+    return [
+        quarantine.Refusal(
+            row, one.row, one.column or "", one.rule, one.remedy or "", one.rule == DELETED.rule
+        )
+        for row, one in zip(rows, verdicts, strict=True)
+        if one.rule is not None
+    ]
+
+
+def _rows_of(connection: sa.Connection, user_id: str) -> list[Sequence[Any]]:
+    """A user's events, feedback and exposures."""
+    return [
+        connection.execute(sa.select(table).where(table.c.user_id == user_id)).all()
+        for table in (events, feedback, exposures)
+    ]
 
 
 def _values(row: EventRow) -> dict[str, Any]:

@@ -36,8 +36,10 @@ class Kept:
 
     def write(self, connection: sa.Connection) -> None:
         """Keep it, where it is not kept already."""
-        values = {"hash": self.hash, "kind": self.kind, "content": self.content}
-        connection.execute(kept.insert().prefix_with("OR IGNORE").values(**values))
+        found = connection.scalar(sa.select(kept.c.kind).where(kept.c.hash == self.hash))
+        if found is None:
+            values = {"hash": self.hash, "kind": self.kind, "content": self.content}
+            connection.execute(kept.insert().values(**values))
 
 
 def read(connection: sa.Connection, content_hash: str) -> bytes:

@@ -27,8 +27,9 @@ _ERRORS = {
     "413": "The request is too large.",
     "415": "The body must be JSON, and as it is.",
     "429": "Too much is asked; Retry-After says when to come again.",
+    "503": "The database cannot take it now; nothing counts as kept, the same ids may be sent again.",
 }
-_OF_ALL, _OF_BODIES = ("401", "403", "429"), ("400", "413", "415")
+_OF_ALL, _OF_BODIES = ("401", "403", "429", "503"), ("400", "413", "415")
 
 
 @dataclass(frozen=True)

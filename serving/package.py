@@ -96,6 +96,7 @@ def _stage(project: Path, staged: Path, bundle: Path | None) -> None:
         shutil.copy(project / name, staged / name)
     declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     served = [one for one in declared["dependencies"] if _name(one) not in NOT_SERVED]
+    served += declared["optional-dependencies"]["postgresql"]
     lock = (project / LOCK).read_text(encoding="utf-8")
     (staged / LOCK).write_text(runtime_lock(lock, served), encoding="utf-8")
     if bundle is not None:

@@ -1,5 +1,6 @@
 """Users in, decisions out, each with all that led to it. No HTTP, no SQL, no clock."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from features.rule_facts import facts_of
 from offers.decision import Decisions, Seed, make_decisions
 from offers.eligibility import Eligibility, eligible
-from offers.exploration import HOLDOUT
+from offers.exploration import EXPLORE, HOLDOUT, POLICY
 from offers.holdouts import Memberships, memberships
 from offers.restrictions import Closed, restrict
 from offers.rule_evaluation import Past
@@ -128,6 +129,16 @@ def recommend(
 def estimates_of(bundle: Bundle, asked: Sequence[Asked]) -> Estimates:
     """What the models say of these users; shape (n_asked, n_services)."""
     return bundle.estimates(np.stack([one.profile for one in asked]))
+
+
+def without_exploration(bundle: Bundle, settings: Settings, decision: Decision) -> Decision:
+    """The decision where nothing may be drawn, as it cannot be kept: the policy's, or the holdout's."""
+    if decision.arm != EXPLORE:
+        return decision
+    unknown = [math.nan] * len(decision.policy_list)
+    shown = _offered(bundle, settings, decision.asked, decision.estimates, decision.policy_list, unknown)
+    reason = "the decision could not be kept, so that nothing is explored: the list that the policy shows"
+    return replace(decision, arm=POLICY, offered=shown, n_reason=reason)
 
 
 def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64]:

@@ -27,11 +27,14 @@ from offers.settings import ServingSettings
 from serving import schemas
 from serving.application import Application, Refused
 from serving.edge import Guard, too_large
+from serving.engines import Unavailable
 from serving.limits import TooMuch
 from serving.metrics import LIVE, exposition, metrics
 from serving.openapi import Endpoint, document
 
 MAX_BODY = ServingSettings().max_body_bytes  # where no guard says otherwise
+
+_RETRY_AFTER_S = "5"  # where the database cannot take what is asked of it
 
 logger = logging.getLogger("perkwise")
 
@@ -210,6 +213,10 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
             return await endpoint.handle(request)
     except Refused as refused:
         return _error(refused.status, str(refused))
+    except Unavailable as unavailable:
+        response = _error(503, str(unavailable))
+        response.headers["retry-after"] = _RETRY_AFTER_S
+        return response
     except TooMuch as too_much:
         response = _error(429, str(too_much), "overload")
         response.headers["retry-after"] = str(too_much.retry_after_s)

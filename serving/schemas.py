@@ -5,6 +5,7 @@ against them).
 """
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ from pydantic import (
     SkipValidation,
     ValidationError,
 )
+
+_NUMBER = re.compile(r"\s*[+-]?\d*\.?\d+\s*")
 
 
 def _present(text: str) -> str:
@@ -33,7 +36,7 @@ def _storable(text: str) -> str:
 
 
 def _text(at: Any) -> Any:
-    if not isinstance(at, str):
+    if not isinstance(at, str) or _NUMBER.fullmatch(at):  # else taken for seconds since 1970
         raise ValueError("must be a text as ISO 8601")
     return at
 
@@ -116,7 +119,9 @@ class Offer(BaseModel):
     uplift: float = Field(description="Change in margin if offered alone, currency units.")
     value: float = Field(description="Uplift less costs, offered alone.")
     cost: float = Field(description="Expected cost, offered alone: uptake * unit_cost + contact_cost.")
-    propensity: float = Field(description="Probability of this service at this rank.")
+    propensity: float | None = Field(
+        description="Probability of this service at this rank; null: the decision is not in the log."
+    )
     cold: Cold
     why: list[Why] = Field(
         description="With explain: the features that move the value most, strongest first."
@@ -140,7 +145,7 @@ class Prices(BaseModel):
 
 
 class RecommendAnswer(BaseModel):
-    decision_id: str
+    decision_id: str | None = Field(description="null: it could not be kept (degraded: not_logged).")
     user_id: str
     arm: Literal["policy", "explore", "holdout"]
     services: list[Offer] = Field(description="Best first; empty: nothing is worth showing.")
@@ -164,7 +169,11 @@ class BatchAnswer(BaseModel):
 class Verdict(BaseModel):
     event_id: str | None
     verdict: Literal["accepted", "duplicate", "conflict", "rejected"]
-    reason: str | None
+    reason: str | None = Field(description="Every fault of the row; null: it is kept.")
+    row: int = Field(description="Its number in the request, from 1.")
+    column: str | None = Field(description="Where the first fault is; empty: the row as a whole.")
+    rule: str | None = Field(description="The rule that it breaks.")
+    remedy: str | None = Field(description="What to do.")
 
 
 class EventsAnswer(BaseModel):
@@ -286,6 +295,41 @@ class DeletedAnswer(BaseModel):
 
 class ErrorAnswer(BaseModel):
     error: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row is refused."""
+
+    reason: str
+    column: str  # "": the row as a whole
+    rule: str
+    remedy: str
+
+
+_RULES = {  # by pydantic's type of a fault, or by what a check of ours says: rule and remedy
+    "missing": ("required", "send it with every row"),
+    "extra_forbidden": ("known columns alone", "leave it out"),
+    "model_type": ("an object", "send the row as an object with the table's columns as keys"),
+    "string_type": ("a text", "send it in quotes"),
+    "string_too_long": ("at most 512 characters", "shorten it"),
+    "string_too_short": ("not empty", "fill it in"),
+    "must not be empty": ("not empty", "fill it in"),
+    "must not hold NUL": ("no NUL", "remove the NUL character"),
+    "must be a text as ISO 8601": ("a time as ISO 8601", "write it like 2026-05-01T12:00:00Z"),
+    "timezone_aware": ("names its zone", "write it with its offset, like 2026-05-01T12:00:00Z"),
+    "float_type": ("a number", "send it as a number, without quotes"),
+    "finite_number": ("a finite number", "leave it out where there is none"),
+}
+_TIME = _RULES["must be a text as ISO 8601"]
+
+
+def fault_of(error: ValidationError) -> Fault:
+    """Every fault of a row as the reason; column, rule and remedy of the first."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    said = first["msg"].removeprefix("Value error, ")
+    rule, remedy = _RULES.get(first["type"]) or _RULES.get(said) or _TIME  # all else is of the time
+    return Fault(faults(error), ".".join(map(str, first["loc"])), rule, remedy)
 
 
 def faults(error: ValidationError) -> str:

@@ -55,7 +55,7 @@ class Perkwise:
             reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
             tables = load_tables(config.data, config.settings.money)
             bundle = reading.result()
-        self.database = Database(config.state)
+        self.database = Database(serving.database or config.state)
         application = Application(
             tables, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
@@ -82,7 +82,7 @@ def served(config: ServeConfig, application: Application, guard: Guard) -> dict[
         "services": len(application.bundle.catalog),
         "users": application.state.n_users,
         "data": str(config.data),
-        "database": str(config.state),
+        "database": application.database.name,
         "keys": len(guard.keys) if guard.keys.required else "not needed",
     }
 

@@ -149,8 +149,20 @@ class State:
         """A service was decided to be shown, to whomever; -1 times where it came to nothing."""
         self._shown_today.add(at_us, self.layout.position_of.get(service_id, -1), times)
 
+    def replace_rows(
+        self, user_id: str, events: Sequence[Any], feedback: Sequence[Any], exposures: Sequence[Any]
+    ) -> None:
+        """Take the database's rows of one user for what came in about them; showings were counted before."""
+        self._live.pop(user_id, None)
+        self._load(events, feedback, exposures, counting=False)
+
     def load(self, events: Sequence[Any], feedback: Sequence[Any], exposures: Sequence[Any]) -> None:
         """Take rows of the database in; those that the data folder holds by now are left out."""
+        self._load(events, feedback, exposures, counting=True)
+
+    def _load(
+        self, events: Sequence[Any], feedback: Sequence[Any], exposures: Sequence[Any], counting: bool
+    ) -> None:
         for row in events:
             if not self._filed.has_event(row.event_id):
                 self.add_event(row.user_id, row.event, row.at_us, row.service_id, row.value)
@@ -160,7 +172,8 @@ class State:
         for row in exposures:
             if row.user_id and row.service_id and not self._filed.has_slate(row.slate_id):
                 self.add_exposure(row.user_id, row.shown_at_us, row.service_id)
-                self.count_showing(row.shown_at_us, row.service_id)
+                if counting:
+                    self.count_showing(row.shown_at_us, row.service_id)
 
     def _is_filed(self, user_id: str) -> bool:
         return user_id in self._history.user_position and user_id not in self._deleted

@@ -18,6 +18,7 @@ from serving.database import Database
 from serving.recommender import Asked
 from serving.routes import make_app
 from serving.state import State
+from tests.serving.postgres import Server, binaries_or_skip
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
 from training.lockstep import LearnerSettings
 from training.source import Source, read_source
@@ -121,6 +122,22 @@ def asked_for_all(tables: Tables, state: State, now_us: int) -> list[Asked]:
         Asked(user_id, profile.features, profile.tier, profile.as_of_us, seed, 3)
         for seed, (user_id, profile) in enumerate(profiles)
     ]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of our own; skips where there is none."""
+    server = Server(binaries_or_skip())
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A place for a database of each kind, with nothing in it."""
+    if request.param == "sqlite":
+        return tmp_path / "new" / "state.db"
+    return str(request.getfixturevalue("postgres").make_database())
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ def test_the_pins_are_those_of_the_libraries_that_serving_needs(built):
     lock = (built[0] / "src" / "requirements.lock").read_text(encoding="utf-8")
     names = {line.split("==")[0] for line in lock.splitlines() if line[:1].isalnum()}
     assert {"bentoml", "lightgbm", "numpy", "pandas", "uvicorn", "starlette", "orjson", "click"} < names
+    assert {"psycopg", "psycopg-binary"} < names
     assert not {"mlflow", "optuna", "matplotlib", "pytest", "schemathesis", "mypy", "ruff"} & names
     assert all("--hash=sha256:" in block for block in lock.split("\n\n") if block.strip())
 

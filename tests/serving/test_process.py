@@ -1,13 +1,8 @@
 """`perkwise serve` as a process of its own: how it starts, what it says, how it ends, what it leaves."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +15,7 @@ from serving.config import ServeConfig
 from serving.keys import beside
 from serving.launch import serve
 from tests.project import free_port
-
-PROJECT = Path(__file__).resolve().parents[2]
-RUN = "import os; from serving.config import *; from serving.launch import serve; \
-c = ServeConfig.from_environment(os.environ); \
-serve(c.data, c.bundle, c.state, c.settings, c.host, int(os.environ['PORT']))"
+from tests.serving.own_process import started, wait_until_ready
 
 
 @pytest.fixture
@@ -35,35 +26,6 @@ def config(data, bundle, settings, tmp_path):
 def with_settings(config, **serving):
     settings = replace(config.settings, serving=replace(config.settings.serving, **serving))
     return replace(config, settings=settings)
-
-
-@contextmanager
-def started(config, port):
-    """The process, and the lines that it has said so far; killed at the end where it still runs."""
-    environment = {**os.environ, **config.to_environment(), "PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN], cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    told = []
-    reader = threading.Thread(target=lambda: told.extend(process.stderr), daemon=True)
-    reader.start()
-    try:
-        yield process, told
-    finally:
-        process.kill()
-        process.wait(timeout=20)
-        reader.join(timeout=20)
-
-
-def wait_until_ready(port, process):
-    for _ in range(600):
-        assert process.poll() is None, "the service ended before it was ready"
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the service was not ready within a minute")
 
 
 def children(pid):

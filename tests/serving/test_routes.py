@@ -111,7 +111,10 @@ def test_an_event_is_on_disk_and_in_the_next_profile(client, application, clock,
     response = client.post("/events", json={"events": [event(user_id, clock)]})
     assert response.status_code == 200
     schemas.EventsAnswer.model_validate(response.json())
-    assert response.json()["verdicts"] == [{"event_id": "e1", "verdict": "accepted", "reason": None}]
+    nothing_wrong = dict.fromkeys(("reason", "column", "rule", "remedy"))
+    assert response.json()["verdicts"] == [
+        {"event_id": "e1", "verdict": "accepted", "row": 1, **nothing_wrong}
+    ]
     assert [row["event_id"] for row in rows_of(application, events)] == ["e1"]
     assert features(client, user_id)["used_7d"] == before + 1
 

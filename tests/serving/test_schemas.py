@@ -41,6 +41,7 @@ def test_good_requests_are_taken(schema, body):
         (RecommendRequest, {"user_id": "u", "top": 3}, "top is not a key of this request"),
         (EventRow, {**EVENT, "at": "yesterday"}, "at: should be a valid datetime.*, got a text"),
         (EventRow, {**EVENT, "at": "2026-05-01T12:00:00"}, "at: should have timezone info, got a text"),
+        (EventRow, {**EVENT, "at": "1700000000"}, "at: must be a text as ISO 8601, got a text"),
         (EventRow, {**EVENT, "at": 1_700_000_000}, "at: must be a text as ISO 8601, got 1700000000"),
         (
             EventRow,
