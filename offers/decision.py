@@ -34,6 +34,7 @@ class Decisions:
     services: NDArray[np.intp]  # (n, longest) catalogue positions shown, best first; -1 pads
     length: NDArray[np.intp]  # (n,) services shown; 0: nothing
     propensities: NDArray[np.float64]  # (n, longest) of each service at its position; NaN pads
+    inclusions: NDArray[np.float64]  # (n, longest) of each service, at whichever position; NaN pads
     slate_propensity: NDArray[np.float64]  # (n,) of the whole list, or of nothing
     estimates: Estimates
     settings: DecisionSettings
@@ -165,6 +166,7 @@ def make_decisions(
         services=np.full(slates.services.shape, -1, dtype=np.intp),
         length=np.zeros(len(candidates), dtype=np.intp),
         propensities=np.full(slates.services.shape, np.nan),
+        inclusions=np.full(slates.services.shape, np.nan),
         slate_propensity=np.empty(len(candidates)),
         estimates=estimates,
         settings=settings.decision,
@@ -174,7 +176,7 @@ def make_decisions(
     nothing = settings.exploration.holdout if nothing_share is None else nothing_share
     shares = np.broadcast_to(np.asarray(nothing, dtype=np.float64), len(candidates)).tolist()
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
-        _draw(decisions, user, is_held_out, seed, settings, list_rules, shares[user])
+        _draw(decisions, user, is_held_out, seed, settings, shares[user])
     return decisions
 
 
@@ -184,17 +186,15 @@ def _draw(
     is_held_out: bool,
     seed: Seed,
     settings: Settings,
-    list_rules: ListRules | None,
     nothing_share: float,
 ) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
     candidates = np.flatnonzero(decisions.candidates[user]).tolist()
     rng = np.random.default_rng(seed)
-    lists = FeasibleLists.of(candidates, limit)
-    if list_rules is not None:
-        must_show = [position for position in policy_list if list_rules.must_show[user, position]]
-        lists = FeasibleLists.of(candidates, limit, list_rules.at_most, must_show)
+    rules = decisions.list_rules
+    must_show = [place for place in policy_list if rules is not None and rules.must_show[user, place]]
+    lists = FeasibleLists.of(candidates, limit, rules.at_most if rules else (), must_show)
     drawn = exploration.draw(policy_list, lists, is_held_out, settings.exploration, rng)
     found = exploration.propensity(drawn.services, policy_list, lists, settings.exploration, nothing_share)
     length = len(drawn.services)
@@ -202,4 +202,5 @@ def _draw(
     decisions.length[user] = length
     decisions.services[user, :length] = drawn.services
     decisions.propensities[user, :length] = found.positions
+    decisions.inclusions[user, :length] = found.inclusions
     decisions.slate_propensity[user] = found.slate

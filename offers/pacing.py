@@ -91,12 +91,8 @@ class Account:
         """Spent, and what the offers still open are expected to cost yet."""
         return self.spent + sum(one.expected * self._left(hour, now_us) for hour, one in self.held.items())
 
-    def hold_of(self, expected: float, full: float) -> float:
-        """What is held for an offer just made."""
-        return full if self.settings.use_cover >= _ALL else min(full, self.settings.use_cover * expected)
-
     def holds_of(self, expected: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The same of several offers, each alone."""
+        """What is held for each of several offers, made alone just now."""
         return (
             full if self.settings.use_cover >= _ALL else np.minimum(full, self.settings.use_cover * expected)
         )

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from offers.calendar import local_us
 from offers.conditions import All, Always, Among, Condition
+from offers.list_counts import check_countable
 from offers.reach import find_example, in_words
 from offers.rules import FAULT, NOTE, TIER, WARNING, Finding, RuleSet, Vocabulary, When
+from offers.types import AtMost
 
 _WEEK = 7 * 24 * 60  # minutes
 _MOST_NAMED = 5
@@ -55,6 +57,7 @@ def check_rules(
         _contradictions(rules, vocabulary),
         _must_show_faults(rules, vocabulary, max_services),
         _list_limits(rules),
+        _uncountable(rules, vocabulary, max_services),
         _apart(rules, vocabulary),
         _switch_faults(rules, vocabulary),
     )
@@ -182,6 +185,21 @@ def _list_limits(rules: RuleSet) -> Iterator[Finding]:
         if most is not None and most >= len(rule.services):
             text = f"rule `{rule.name}`: at most {most} of {len(rule.services)} services limits nothing."
             yield Finding(rule.lines.get("limits", rule.line), WARNING, text)
+
+
+def _uncountable(rules: RuleSet, vocabulary: Vocabulary, max_services: int) -> Iterator[Finding]:
+    """Exploration counts the lists that rules allow; where too many overlap, that would make it wait."""
+    catalog = vocabulary.catalog
+    at_most, line = [], 0
+    for rule in rules.rules:
+        if rule.limits.list_at_most is not None:
+            places = tuple(catalog.position_of[service] for service in rule.services)
+            at_most.append(AtMost(places, rule.limits.list_at_most))
+            line = rule.lines.get("limits", rule.line)
+    try:
+        check_countable(at_most, len(catalog), max_services)
+    except ValueError as error:
+        yield Finding(line, FAULT, str(error))
 
 
 def _apart(rules: RuleSet, vocabulary: Vocabulary) -> Iterator[Finding]:

@@ -82,6 +82,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
         "tier": record["tier"],
         "max_services": record["max_services"],
         "slate_propensity": record["slate_propensity"],
+        "inclusion": {names.service_id[place]: inclusion for place, *_, inclusion in _numbers(record)},
         "policy_list": [names.service_id[place] for place in record["policy_list"]],
         "worth_by_length": [
             None if worth is None else number_or_none(worth) for worth in record["worth_by_length"]
@@ -89,9 +90,8 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
         "held_out": record["held_out"],
         "choice_load": record["choice_load"],
         "money": record["money"],
-        "withheld": _named(record.get("withheld"), names),
-        "closed": _named(record.get("closed"), names),
-        "facts": record["facts"],
+        "withheld": _named(record["withheld"], names),
+        "closed": _named(record["closed"], names),
         "holdout": settings.exploration.holdout,
         "explore": settings.exploration.explore,
         "seed": record["seed"],
@@ -110,7 +110,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
 
 def exposure_rows(record: Record, names: Names) -> list[dict[str, Any]]:
     """The decision as rows of the table ``exposures``; a list of nothing is one row without a service."""
-    shown = [(names.service_id[row[0]], row[N_NUMBERS - 1]) for row in record["shown"]]
+    shown = [(names.service_id[place], propensity) for place, *_, propensity, _ in _numbers(record)]
     return [
         {
             "slate_id": record["decision_id"],
@@ -175,9 +175,14 @@ def _named(places: dict[str, list[int]] | None, names: Names) -> dict[str, list[
     return {key: [names.service_id[place] for place in some] for key, some in places.items()}
 
 
+def _numbers(record: Record) -> list[list[Any]]:
+    """The numbers of each service shown, without reasons."""
+    return [row[:N_NUMBERS] for row in record["shown"]]
+
+
 def _offer(rank: int, row: list[Any], names: Names) -> dict[str, Any]:
     """One service of the list, from its row in the record."""
-    place, uptake, uplift, value, cost, propensity = row[:N_NUMBERS]
+    place, uptake, uplift, value, cost, propensity, _ = row[:N_NUMBERS]
     base, rest, reasons = row[N_NUMBERS:] or (None, None, ())
     return {
         "service_id": names.service_id[place],

@@ -143,6 +143,8 @@ class _Call:
 class _Asking:
     """What both clients share."""
 
+    _kind: type[Any]  # of the HTTP client
+
     def __init__(
         self,
         url: str,
@@ -152,16 +154,8 @@ class _Asking:
         fallback: Sequence[str] = (),
     ) -> None:
         self.retries, self.fallback = retries, tuple(fallback)
-        self._options: dict[str, Any] = {
-            "base_url": url,
-            "timeout": timeout_s,
-            "headers": {"authorization": f"Bearer {key}"} if key else {},
-            "trust_env": False,
-        }
-        self._http = self._open()
-
-    def _open(self) -> Any:
-        raise NotImplementedError
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http: Any = self._kind(base_url=url, timeout=timeout_s, headers=headers, trust_env=False)
 
     def _pauses(self) -> Iterator[float]:
         """Seconds before each further try: longer each time, and not the same for all callers."""
@@ -196,8 +190,7 @@ class Client(_Asking):
     >>> Client("http://127.0.0.1:3000", key="pwk_KEY", fallback=["coffee", "delivery"]).close()
     """
 
-    def _open(self) -> httpx.Client:
-        return httpx.Client(**self._options)
+    _kind = httpx.Client
 
     def __enter__(self) -> "Client":
         return self
@@ -260,8 +253,7 @@ class Client(_Asking):
 class AsyncClient(_Asking):
     """The async client: the same parameters and methods; the latter are awaited."""
 
-    def _open(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._options)
+    _kind = httpx.AsyncClient
 
     async def __aenter__(self) -> "AsyncClient":
         return self

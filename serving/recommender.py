@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,7 +44,6 @@ class Asked:
     money: float = 0.0  # what a unit of money spent must earn more, because a budget binds
     showing: NDArray[np.float64] | None = None  # (n_services,) money charged for each showing; None: nothing
     closed: Closed | None = None  # what no budget has room for, by the reason; None: nothing
-    facts: Mapping[str, Any] | None = None  # whatever else the rules asked for, as JSON
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class Offered:
     value: float
     cost: float
     propensity: float  # of this service at this rank
+    inclusion: float  # of this service at whichever rank
     why: Explanation | None  # of the value; None where it was not asked for
 
 
@@ -136,7 +135,9 @@ def without_exploration(bundle: Bundle, settings: Settings, decision: Decision) 
     if decision.arm != EXPLORE:
         return decision
     unknown = [math.nan] * len(decision.policy_list)
-    shown = _offered(bundle, settings, decision.asked, decision.estimates, decision.policy_list, unknown)
+    shown = _offered(
+        bundle, settings, decision.asked, decision.estimates, decision.policy_list, unknown, unknown
+    )
     reason = "the decision could not be kept, so that nothing is explored: the list that the policy shows"
     return replace(decision, arm=POLICY, offered=shown, n_reason=reason)
 
@@ -221,13 +222,14 @@ def _decision(
 ) -> Decision:
     shown = made.shown(user)
     propensities = made.propensities[user, : len(shown)].tolist()
+    inclusions = made.inclusions[user, : len(shown)].tolist()
     return Decision(
         asked=asked,
         decided_at_us=decided_at_us,
         is_held_out=bool(made.arms[user] == HOLDOUT),
         withheld=_withheld(held, user),
         arm=str(made.arms[user]),
-        offered=_offered(bundle, settings, asked, estimates, shown, propensities),
+        offered=_offered(bundle, settings, asked, estimates, shown, propensities, inclusions),
         slate_propensity=float(made.slate_propensity[user]),
         n_reason=made.n_reason(user),
         refusals=made.refusals(user),
@@ -246,12 +248,13 @@ def _offered(
     estimates: Estimates,
     shown: Sequence[int],
     propensities: Sequence[float],
+    inclusions: Sequence[float],
 ) -> tuple[Offered, ...]:
     catalog = bundle.catalog
     money_price = settings.decision.money_price + asked.money
     reasons = explain(bundle, money_price, asked.profile, shown) if asked.explain and shown else {}
     offered = []
-    for position, propensity in zip(shown, propensities):
+    for position, propensity, inclusion in zip(shown, propensities, inclusions):
         uptake = float(estimates.uptake[0, position])
         uplift = float(estimates.uplift_margin[0, position])
         cost = uptake * float(catalog.unit_cost[position]) + float(catalog.contact_cost[position])
@@ -265,6 +268,7 @@ def _offered(
                 value=uplift - cost * (1 + money_price) - charge,
                 cost=cost,
                 propensity=propensity,
+                inclusion=inclusion,
                 why=why and replace(why, base=why.base - charge),
             )
         )

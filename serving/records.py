@@ -6,7 +6,7 @@ what all decisions of a bundle or of some settings share is kept once (``serving
 """
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,8 +22,8 @@ from serving.kept import Names, kept_settings
 from serving.recommender import Asked, Decision, Offered
 from training.bundle import Bundle
 
-FORMAT = 3  # 1: the readable form, without what a replay needs; 2: without tracks, holdouts and budgets
-N_NUMBERS = 6  # of each service shown: position, uptake, uplift, value, cost, propensity
+FORMAT = 2  # 1: the readable form, without what a replay needs
+N_NUMBERS = 7  # of each service shown: position, uptake, uplift, value, cost, propensity, inclusion
 PACKED = {  # arrays by their key, and the type of their bytes
     "profile": "<f4",
     "showing": "<f8",
@@ -33,9 +33,6 @@ PACKED = {  # arrays by their key, and the type of their bytes
 }
 
 Record = dict[str, Any]
-
-_BEFORE_BUDGETS = 2
-_SINCE_BUDGETS = ("withheld", "closed")  # the keys that format 2 has not
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,6 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis) 
         "money": asked.money,
         "showing": None if asked.showing is None else _packed("showing", asked.showing),
         "closed": asked.closed,
-        "facts": asked.facts,
         "arm": decision.arm,
         "shown": [_shown(one) for one in decision.offered],
         "slate_propensity": decision.slate_propensity,
@@ -115,22 +111,7 @@ def from_text(text: str) -> Record:
 
 def is_replayable(record: Record) -> bool:
     """Does the record hold what a replay needs? The first format did not."""
-    return record.get("format") in (_BEFORE_BUDGETS, FORMAT)
-
-
-def settings_for(record: Record, settings: Settings) -> Settings:
-    """The part of the settings that decided: by format 2, no tracks, holdouts of services or budgets."""
-    if record["format"] == FORMAT:
-        return settings
-    return replace(settings, tracks=(), holdouts=(), budgets=())
-
-
-def in_format(record: Record, number: int) -> Record:
-    """A record as an earlier format has it, where that could be replayed."""
-    if number == FORMAT:
-        return record
-    kept = {key: value for key, value in record.items() if key not in _SINCE_BUDGETS}
-    return {**kept, "format": number}
+    return record.get("format") == FORMAT
 
 
 def asked_of(record: Record) -> Asked:
@@ -145,15 +126,14 @@ def asked_of(record: Record) -> Asked:
         max_services=record["max_services"],
         scenario=record["scenario"],
         channel=record["channel"],
-        past=_past_of(record.get("past")),
+        past=_past_of(record["past"]),
         explain=record["explain"],
         is_held_out=None if user_id else record["held_out"],  # without the id it cannot be asked again
-        withheld=None if user_id else record.get("withheld", {}),
+        withheld=None if user_id else record["withheld"],
         choice_load=record["choice_load"],
         money=record["money"],
         showing=None if record["showing"] is None else numbers_of(record, "showing"),
-        closed=record.get("closed"),
-        facts=record["facts"],
+        closed=record["closed"],
     )
 
 
@@ -189,7 +169,7 @@ def _packed(key: str, numbers: NDArray[Any]) -> str:
 
 def _shown(one: Offered) -> list[Any]:
     """The numbers of a service that is shown; where they were asked for, also base, rest and reasons."""
-    row = [one.position, one.uptake, one.uplift, one.value, one.cost, one.propensity]
+    row = [one.position, one.uptake, one.uplift, one.value, one.cost, one.propensity, one.inclusion]
     if one.why is None:
         return row
     reasons = [[reason.feature, reason.value, reason.effect] for reason in one.why.reasons]

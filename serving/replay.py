@@ -22,11 +22,9 @@ from serving.records import (
     Record,
     asked_of,
     from_text,
-    in_format,
     is_replayable,
     numbers_of,
     record_of,
-    settings_for,
     to_text,
 )
 from training.bundle import Bundle
@@ -160,12 +158,10 @@ def _replay_some(connection: sa.Connection, texts: Sequence[str], bundle: Bundle
     """Decisions of one bundle made again; those of the same settings and rules together."""
     records = [from_text(text) for text in texts]
     found: dict[int, Replayed] = {}
-    bases = [(record["format"], record["settings"], record.get("rules", "")) for record in records]
-    for basis_of in dict.fromkeys(bases):
-        _, settings_hash, rules_hash = basis_of
-        rows = [number for number, basis in enumerate(bases) if basis == basis_of]
+    bases = [(record["settings"], record["rules"]) for record in records]
+    for settings_hash, rules_hash in dict.fromkeys(bases):
+        rows = [number for number, basis in enumerate(bases) if basis == (settings_hash, rules_hash)]
         settings = kept.settings_of(kept.read(connection, settings_hash))
-        settings = settings_for(records[rows[0]], settings)
         rules = _rules_of(connection, rules_hash, bundle, settings)
         again = _decide_again(bundle, settings, rules, [records[number] for number in rows])
         for number, record in zip(rows, again, strict=True):
@@ -190,14 +186,11 @@ def _decide_again(
     made = recommend(bundle, settings, [asked_of(record) for record in records], moments, rules)
     names_hash = kept.Names.of(bundle).to_kept().hash
     return [
-        in_format(
-            record_of(
-                record["decision_id"],
-                record["user_id"],
-                decision,
-                Basis(bundle, settings, names_hash, record["settings"]),
-            ),
-            record["format"],
+        record_of(
+            record["decision_id"],
+            record["user_id"],
+            decision,
+            Basis(bundle, settings, names_hash, record["settings"]),
         )
         for record, decision in zip(records, made, strict=True)
     ]

@@ -208,6 +208,9 @@ class DecisionAnswer(RecommendAnswer):
     tier: str
     max_services: int
     slate_propensity: float = Field(description="Probability of the whole list, or of nothing.")
+    inclusion: dict[str, float] | None = Field(
+        None, description="Probability of each service shown, at whichever rank."
+    )
     policy_list: list[str] = Field(description="What the policy would show without exploration.")
     worth_by_length: list[float | None] = Field(description="Money, of the best list of each length.")
     held_out: bool | None = Field(None, description="Is the user in the holdout?")
@@ -215,7 +218,6 @@ class DecisionAnswer(RecommendAnswer):
     money: float | None = Field(None, description="What a unit spent must earn more, as a budget binds.")
     withheld: dict[str, list[str]] | None = Field(None, description="Services that holdouts keep, by name.")
     closed: dict[str, list[str]] | None = Field(None, description="What no budget had room for, by reason.")
-    facts: dict[str, Any] | None = Field(None, description="What else the rules asked for.")
     holdout: float
     explore: float
     seed: int | list[int] = Field(description="Of the draw.")

@@ -185,17 +185,18 @@ class Spending:
         opened = [account.declare(shift) for account in self.accounts]  # of each: money and contacts
         return any(opened)
 
-    def barred(self, track: int, longest: int, now_us: int) -> NDArray[np.bool_]:
-        """Services for which there is no room, in the worst list of this length for a user of this track."""
-        barred = np.zeros(len(self._catalog), dtype=bool)
-        for places in self.closed(track, longest, now_us).values():
-            barred[places] = True
-        return barred
-
     def closed(
         self, track: int, longest: int, now_us: int, uptake: NDArray[np.float64] | None = None
     ) -> dict[str, list[int]]:
-        """The same by the reason, at the user's own chances of use where they are given."""
+        """By the reason, services for which there is no room in the worst list of this length of such a user.
+
+        Parameters
+        ----------
+        track : int
+            Of the user; −1: none.
+        uptake : ndarray of shape (n_services,), optional
+            The user's own chances of use; else those of the services.
+        """
         found: dict[str, list[int]] = {}
         cost = self._catalog.unit_cost
         if self.is_throttled:

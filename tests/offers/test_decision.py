@@ -110,6 +110,7 @@ def test_the_policy_s_list_and_the_propensities_are_those_of_their_own_functions
         )
         assert made.slate_propensity[user] == expected.slate
         assert made.propensities[user, : made.length[user]].tolist() == list(expected.positions)
+        assert made.inclusions[user, : made.length[user]].tolist() == list(expected.inclusions)
 
 
 def test_the_longest_list_is_the_setting_where_none_is_named():

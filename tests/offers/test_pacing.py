@@ -38,6 +38,10 @@ def shocked(rng, hours):
     return World(visitors, eagerness)
 
 
+def hold_of(account, expected, full):
+    return float(account.holds_of(np.array([expected]), np.array([full]))[0])
+
+
 def live(account, world, rng, shift=None):
     """What a period of offers of one service really cost, uses until their windows closed included."""
     coming, cost = {}, 0.0
@@ -52,7 +56,7 @@ def live(account, world, rng, shift=None):
         expected = UPTAKE * UNIT_COST
         value = rng.exponential(0.6, int(n))
         wanted = int((value > (1 + account.price) * expected).sum())
-        shown = min(wanted, max(0, int(account.room(now) / account.hold_of(expected, UNIT_COST))))
+        shown = min(wanted, max(0, int(account.room(now) / hold_of(account, expected, UNIT_COST))))
         if shown:
             account.offer(now, 0.0, shown * expected, shown * UNIT_COST, shown)
         n_used = rng.binomial(shown, UPTAKE * eager)
@@ -161,7 +165,7 @@ def test_what_is_covered_in_full_and_fits_never_exceeds_the_budget(steps):
             account.use(at, spent, spent * p)
             n_used += 1
         account.advance(now)
-        if account.hold_of(cost * chance, cost) <= account.room(now):
+        if hold_of(account, cost * chance, cost) <= account.room(now):
             account.offer(now, 0.0, cost * chance, cost)
             offers.append((now, cost, chance))
     assert account.spent == pytest.approx(sum(cost for _, cost, _ in offers))

@@ -3,14 +3,18 @@
 import random
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.rules_file import parse_yaml, read_rules
-from offers.rule_checks import switches_of
+from offers.catalog import Catalog
+from offers.rule_checks import check_rules, switches_of
 from offers.rule_conditions import ConditionError, parse_condition
 from offers.rule_diff import changes
+from offers.rules import FAULT, TIER, ColumnKind, Limits, Rule, RuleSet, Vocabulary
+from offers.types import Service
 from tests.offers.rule_shop import WORDS, findings_of, rules_of
 
 
@@ -200,3 +204,22 @@ def test_a_difference_is_told_in_words():
 
 def test_the_parser_refuses_binary(tmp_path):
     assert "must be text in UTF-8" in parse_yaml(b"rules: \x80\x81").faults[0].text
+
+
+def test_rules_whose_lists_cannot_be_counted_in_the_time_of_a_decision_are_a_fault():
+    catalog = Catalog.of(Service(f"S{number:02}", f"Service {number}") for number in range(35))
+    rng = np.random.default_rng(0)
+    rules = [
+        Rule(
+            f"r{number}",
+            number,
+            tuple(f"S{place:02}" for place in sorted(chosen)),
+            limits=Limits(list_at_most=3),
+        )
+        for number, chosen in enumerate(rng.choice(35, 8, replace=False).tolist() for _ in range(30))
+    ]
+    vocabulary = Vocabulary(catalog, {TIER: ColumnKind(("basic",))})
+    (fault,) = [one for one in check_rules(RuleSet(tuple(rules)), vocabulary, 10, 0) if one.severity == FAULT]
+    assert fault.line == 29 and "Let fewer services stand in several groups." in fault.text
+    found = check_rules(RuleSet(tuple(rules[:3])), vocabulary, 10, 0)
+    assert not [one for one in found if one.severity == FAULT]

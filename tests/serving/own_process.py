@@ -15,7 +15,7 @@ from tests.project import ROOT
 
 RUN = "import os; from serving.config import *; from serving.launch import serve; \
 c = ServeConfig.from_environment(os.environ); \
-serve(c.data, c.bundle, c.state, c.settings, c.host, int(os.environ['PORT']))"
+serve(c.data, c.bundle, c.state, c.settings, c.host, int(os.environ['PORT']), c.rules)"
 
 
 @contextmanager

@@ -31,21 +31,6 @@ def test_what_was_answered_is_committed(database, tmp_path):
     assert names_on_disk(tmp_path) == {"a"}
 
 
-def test_a_job_that_fails_has_no_effect_and_its_neighbours_keep_theirs(database, tmp_path):
-    def fail(connection):
-        put(connection, "half")
-        raise ValueError("no")
-
-    async def all_at_once():
-        jobs = [partial(put, name="a"), fail, partial(put, name="a"), partial(put, name="b")]
-        return await asyncio.gather(*map(database.run, jobs), return_exceptions=True)
-
-    first, failed, twice, last = asyncio.run(all_at_once())
-    assert (first, last) == ("a", "b")
-    assert isinstance(failed, ValueError) and isinstance(twice, sa.exc.IntegrityError)
-    assert names_on_disk(tmp_path) == {"a", "b"}
-
-
 def test_many_jobs_at_once_all_end(database, tmp_path):
     async def all_at_once():
         return await asyncio.gather(*(database.run(partial(put, name=str(n))) for n in range(300)))

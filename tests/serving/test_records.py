@@ -84,7 +84,7 @@ def test_a_seed_of_several_numbers_comes_back(basis, asked):
     assert asked_of(from_text(to_text(record_of("d", "u", decision, basis)))).seed == (3, 5)
 
 
-def test_prices_load_and_facts_come_back_and_decide_again(basis, asked):
+def test_prices_and_load_come_back_and_decide_again(basis, asked):
     n_services = len(basis.bundle.catalog)
     dear = [
         replace(
@@ -92,16 +92,13 @@ def test_prices_load_and_facts_come_back_and_decide_again(basis, asked):
             choice_load=0.1 * (number % 5),
             money=0.2 * (number % 3),
             showing=np.full(n_services, 0.3 * (number % 2)),
-            facts={"shown_today": number},
         )
         for number, one in enumerate(asked)
     ]
     records = records_of(basis, dear)
     again = [asked_of(from_text(to_text(record))) for record in records]
     assert [to_text(record) for record in records_of(basis, again)] == [to_text(record) for record in records]
-    assert [(one.choice_load, one.money, one.facts) for one in again] == [
-        (one.choice_load, one.money, one.facts) for one in dear
-    ]
+    assert [(one.choice_load, one.money) for one in again] == [(one.choice_load, one.money) for one in dear]
     for one, record, free in zip(dear, records, records_of(basis, asked), strict=True):
         values, free_values = ({row[0]: row[3:5] for row in kind["shown"]} for kind in (record, free))
         for place in values.keys() & free_values.keys():

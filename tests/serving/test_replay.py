@@ -220,13 +220,6 @@ def test_one_decision_is_told_to_be_the_same(log):
     assert said(command(log, "replay", decision_id)) == f"{decision_id}: the same bytes."
 
 
-def test_a_record_of_the_format_before_tracks_is_replayed_in_its_own(log, bundle):
-    older = "json_remove(json_set(record, '$.format', 2), '$.withheld', '$.closed')"
-    change(log, f"UPDATE decisions SET record = {older}")
-    found = read_all(log, bundle)
-    assert found.is_same and found.n_older == 0 and found.n_replayed > 550
-
-
 def test_either_one_decision_or_all(log):
     for arguments in ([], ["d1", "--all"]):
         ran = command(log, "replay", *arguments)

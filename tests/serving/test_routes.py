@@ -92,6 +92,11 @@ def test_a_decision_is_in_the_log_with_the_probabilities_of_the_closed_form(
         by_policy = found["policy_list"][position : position + 1] == [one["service_id"]]
         by_chance = explore * (longest - position) / longest / n_eligible
         assert one["propensity"] == pytest.approx(served * (by_chance + (1 - explore) * by_policy))
+        in_policy = one["service_id"] in found["policy_list"]
+        drawn = explore * (longest + 1) / 2 / n_eligible  # the mean of the lengths, of all that are eligible
+        assert found["inclusion"][one["service_id"]] == pytest.approx(
+            served * (drawn + (1 - explore) * in_policy)
+        )
     rows = rows_of(application, exposures)
     assert [row["service_id"] for row in rows] == [one["service_id"] for one in answer["services"]]
     assert [row["propensity"] for row in rows] == [one["propensity"] for one in answer["services"]]

@@ -1,14 +1,9 @@
 """The BentoML service in this process, and over a real port (as `perkwise serve`: tests/test_commands.py)."""
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,11 +12,8 @@ from serving.config import ServeConfig
 from serving.launch import serve
 from serving.routes import openapi
 from serving.service import Perkwise
-
-PROJECT = Path(__file__).resolve().parents[2]
-RUN = "import os; from serving.config import *; from serving.launch import serve; \
-c = ServeConfig.from_environment(os.environ); \
-serve(c.data, c.bundle, c.state, c.settings, port=int(os.environ['PORT']), rules=c.rules)"
+from tests.project import free_port
+from tests.serving.own_process import started, wait_until_ready
 
 
 @pytest.fixture
@@ -53,31 +45,11 @@ def n_recommended(metrics):
 @contextmanager
 def running(config, port):
     """The served process, ready; ended with SIGTERM."""
-    environment = {**os.environ, **config.to_environment(), "PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-c", RUN], cwd=PROJECT, env=environment)
-    try:
-        _wait_until_ready(port, process)
+    with started(config, port) as (process, _):
+        wait_until_ready(port, process)
         yield process
-    finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=20)
-
-
-def _wait_until_ready(port, process):
-    for _ in range(600):
-        assert process.poll() is None, "the service ended before it was ready"
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the service was not ready within a minute")
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def post(port, path, body):
@@ -86,7 +58,7 @@ def post(port, path, body):
 
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_by_a_kill(config, user_id):
-    port = _free_port()
+    port = free_port()
     request = {"user_id": user_id, "request_id": "r1"}
     event = {"event_id": "e1", "user_id": user_id, "event": "used", "at": "2026-01-01T00:00:00Z"}
     with running(config, port) as process:
@@ -102,7 +74,7 @@ def test_nothing_acknowledged_is_lost_by_a_kill(config, user_id):
 def test_what_keeps_the_service_from_starting_is_told(config, tmp_path):
     absent = tmp_path / "no such bundle"
     with pytest.raises(ValueError, match="there is no bundle at"):
-        serve(config.data, absent, config.state, config.settings, port=_free_port())
+        serve(config.data, absent, config.state, config.settings, port=free_port())
 
 
 def test_a_port_in_use_is_told(config):
