@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 Ints = NDArray[np.int64]
 
 MINUTE_US = 60_000_000
-DAY_US = 24 * 60 * MINUTE_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
 _QUARTER_US = 15 * MINUTE_US  # clocks change at quarters of an hour
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -19,11 +19,8 @@ from math import exp, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from offers.calendar import DAY_US, HOUR_US, MINUTE_US
 from offers.settings import PacingSettings
-
-HOUR_US = 3_600_000_000
-_MINUTE_US = 60_000_000
-DAY_US = 24 * HOUR_US
 
 _ALL = 1000.0  # a use_cover from which every offer counts as used
 _DEVIATIONS = 2.5  # of chance, held on top of the cover
@@ -164,7 +161,7 @@ class Account:
 
     def _held_now(self, now_us: int) -> tuple[float, float, float]:
         """Mean and variance of what is still to come of what is held, and all of it; once a minute."""
-        minute = now_us // _MINUTE_US
+        minute = now_us // MINUTE_US
         if self._sums is None or self._sums[0] != minute:
             mean = variance = full = 0.0
             for hour, one in self.held.items():

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from features.rule_facts import vocabulary_of
 from features.tables import Tables
-from offers.pacing import DAY_US
+from offers.calendar import DAY_US
 from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.tracks import check_services, tracks_of

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from offers.budget import MONEY, prices_of
+from offers.calendar import MINUTE_US
 from offers.catalog import Catalog
 from offers.pacing import Forecast, Shift
 from offers.settings import Settings
@@ -19,7 +20,6 @@ from serving.spending import Offer, Shown, Spending, Tracked, read_shifts
 
 logger = logging.getLogger("perkwise")
 
-_MINUTE_US = 60_000_000
 _FORECAST = ("open_amount", "committed", "projected", "share_of_revenue", "is_reserve_open", "warnings")
 
 
@@ -98,7 +98,7 @@ class LiveBudgets:
                     "The reserve of the budget %r is open: %s (%s).", shift.budget, shift.why, shift.who
                 )
         self._spending.advance(now_us)
-        if now_us - self._told_us >= _MINUTE_US:
+        if now_us - self._told_us >= MINUTE_US:
             self._told_us = now_us
             self._warn(self._spending.forecasts(now_us))
 

@@ -12,24 +12,15 @@ from numpy.typing import NDArray
 
 from features.tables import Tables, catalog_of
 from offers.budget import MONEY, Budget, budgets_of
+from offers.calendar import DAY_US, HOUR_US, MINUTE_US
 from offers.catalog import Catalog
-from offers.pacing import (
-    DAY_US,
-    HOUR_US,
-    Account,
-    Forecast,
-    Shift,
-    forecast,
-    is_throttled,
-    period_of,
-)
+from offers.pacing import Account, Forecast, Shift, forecast, is_throttled, period_of
 from offers.settings import Settings
 from serving.database import decisions, events, spent
 from serving.kept import Names
 from serving.kept import read as read_kept
 from serving.records import from_text, is_replayable
 
-_MINUTE_US = 60_000_000
 _ENDLESS = 1e18  # currency units
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -157,7 +148,7 @@ class Spending:
         self._now_us = now_us = max(now_us, self._now_us)
         for account in (*self.accounts, self._month):
             account.advance(now_us)
-        if self.revenue_a_day is not None and self._has_money and now_us - self._checked_us >= _MINUTE_US:
+        if self.revenue_a_day is not None and self._has_money and now_us - self._checked_us >= MINUTE_US:
             self._checked_us = now_us
             revenue = self.revenue_a_day * max((now_us - self._month.start_us) / DAY_US, 1.0)
             cost = self._month.committed(now_us)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offers.pacing import DAY_US, HOUR_US, Account, Shift, forecast, is_throttled, period_of
+from offers.calendar import DAY_US, HOUR_US
+from offers.pacing import Account, Shift, forecast, is_throttled, period_of
 from offers.settings import PacingSettings
 
 UNIT_COST, UPTAKE = 2.0, 0.15

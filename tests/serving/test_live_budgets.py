@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as checked
 from hypothesis import strategies as st
 
+from offers.calendar import DAY_US, HOUR_US
 from offers.catalog import Catalog
-from offers.pacing import DAY_US, HOUR_US, Shift
+from offers.pacing import Shift
 from offers.settings import parse_settings
 from perkwise import main
 from serving import schemas

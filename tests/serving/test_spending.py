@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from offers.calendar import DAY_US
 from offers.catalog import Catalog
-from offers.pacing import DAY_US, Shift
+from offers.pacing import Shift
 from offers.settings import parse_settings
 from offers.types import Service
 from perkwise import main
