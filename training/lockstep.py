@@ -127,7 +127,7 @@ def grow_folds(
     aside = len(labels.y) <= _FEW_ROWS and n_threads(n_jobs) > 1
     whole.construct()
     losses = np.empty(0)
-    with ThreadPoolExecutor(len(splits) if aside else 1) as workers:
+    with ThreadPoolExecutor(len(splits) if aside else 1, initializer=_quieten) as workers:
         begun = [workers.submit(_begin, whole, one, labels, k, own) for k, one in enumerate(splits)]
         boosters = [one.result() for one in begun]
         while len(losses) < most_rounds:
@@ -152,7 +152,7 @@ def at_once(n_rows: int, n_jobs: int, works: Sequence[Callable[[int], T]]) -> li
     """
     if n_rows > _FEW_ROWS or min(len(works), n_threads(n_jobs)) <= 1:
         return [work(n_jobs) for work in works]
-    with ThreadPoolExecutor(n_threads(n_jobs)) as workers:
+    with ThreadPoolExecutor(n_threads(n_jobs), initializer=_quieten) as workers:
         return list(workers.map(lambda work: work(1), works))
 
 
@@ -170,6 +170,11 @@ def n_threads(n_jobs: int) -> int:
     3
     """
     return n_jobs if n_jobs > 0 else os.cpu_count() or 1
+
+
+def _quieten() -> None:
+    """LightGBM keeps its level of messages by thread, as what that thread made last asked for it."""
+    lgb.Dataset(np.zeros((2, 1)), params={"verbosity": -1, "num_threads": 1}).construct()
 
 
 def _stop(losses: Floats, patience: int) -> int | None:

@@ -59,3 +59,10 @@ def test_growth_ends_when_patience_does():
 def test_work_done_side_by_side_is_returned_in_its_order():
     works = [lambda n_jobs, i=i: i for i in range(20)]
     assert at_once(10, 3, works) == at_once(10**6, 3, works) == list(range(20))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_models_that_find_nothing_to_split_grow_in_silence(n_jobs, capfd):
+    grown(np.zeros(N), n_jobs)
+    at_once(10, n_jobs, [lambda n_jobs: grown(np.zeros(N)), lambda n_jobs: grown(np.zeros(N))])
+    assert capfd.readouterr() == ("", "")
