@@ -21,6 +21,7 @@ class RulesInForce(NamedTuple):
 
     rules: RuleSet
     content: bytes
+    findings: tuple[Finding, ...] = ()  # what the check has to say of them
 
 
 class LiveRules:
@@ -68,6 +69,7 @@ class LiveRules:
         """The rules of a file that changed and is sound; None where nothing is to be done.
 
         A content must be seen twice before it counts, so that a file that is being written is left alone.
+        Rules are found again at every poll until they are taken.
         """
         content = self._read()
         if content == self._seen:
@@ -76,26 +78,27 @@ class LiveRules:
         if content != self._waiting:
             self._waiting = content
             return None
-        self._seen, self._waiting = content, None
         if content is None:
+            self._seen = content
             self._refuse(["the file is gone: put it back; write `rules: []` where there are to be none."])
             return None
         if content == self.in_force.content and content:
-            self.faults = ()
+            self._seen, self.faults = content, ()
             logger.info("%s: the rules in force again stand in the file.", self._file())
             return None
         rules, findings = self._parse(content, is_lenient=False)
         faults = [str(finding) for finding in findings if finding.severity == FAULT]
         if faults:
+            self._seen = content
             self._refuse(faults)
             return None
-        self._warn(findings)
-        return RulesInForce(rules, content)
+        return RulesInForce(rules, content, findings)
 
     def take(self, found: RulesInForce) -> None:
         """Let these rules be in force from the next decision on."""
         self.faults = ()
-        self.in_force = found
+        self.in_force, self._seen = found, found.content
+        self._warn(found.findings)
         logger.info("%s: %d rules in force, %s.", self._file(), len(found.rules.rules), found.rules.digest)
 
     def _parse(self, content: bytes, is_lenient: bool) -> tuple[RuleSet, tuple[Finding, ...]]:
@@ -146,8 +149,12 @@ class Poller:
         self._thread.join()
 
     def _work(self) -> None:
+        told = ""
         while not self._ended.wait(POLL_S):
             try:
                 self._poll()
+                told = ""
             except Exception as error:  # a service without its poller would go on with old rules, unseen
-                logger.error("the files could not be read again: %s", type(error).__name__)
+                if type(error).__name__ != told:
+                    told = type(error).__name__
+                    logger.error("what changed in the files could not be taken, and is tried again: %s", told)

@@ -84,7 +84,10 @@ def test_an_edit_counts_once_it_stands_still_and_a_faulty_one_changes_nothing(tm
     assert live.poll() is None
     file.write_text(text)
     assert live.poll() is None  # seen once: it may be half-written
-    live.take(live.poll())
+    found = live.poll()
+    assert live.poll() == found and not live.in_force.rules.rules  # as long as they could not be taken
+    live.take(found)
+    assert live.poll() is None
     assert [rule.name for rule in live.in_force.rules.rules] == ["gold", "tired", "must"]
     for broken in (text[:60], text.replace("tier in", "tierr in"), "", None):
         file.unlink() if broken is None else file.write_text(broken)
