@@ -12,13 +12,17 @@ from features.rules_file import parse_yaml, rules_hash
 from offers.rule_parsing import parse_rules
 from offers.settings import ExplorationSettings, Settings
 from serving.application import Application
+from serving.config import ServeConfig
 from serving.database import Database
 from serving.deletion import DeletedUsers
 from serving.kept import RULES, Kept
 from serving.live_rules import LiveRules
 from serving.recommender import Asked, recommend
+from serving.schemas import RecommendRequest
 from serving.scoring import score
 from serving.state import State
+from tests.project import free_port
+from tests.serving.test_service import post, running
 
 NOW = 1_790_000_000_000_000
 QUIET = Settings(exploration=ExplorationSettings(holdout=0.0, explore=0.0))
@@ -128,19 +132,16 @@ def test_the_capacity_of_a_day_is_not_exceeded_by_a_batch(tables, bundle, clock,
 
 
 def requests(tables, n):
-    from serving.schemas import RecommendRequest
 
     return [RecommendRequest(user_id=user_id) for user_id in tables.users["user_id"].tolist()[:n]]
 
 
 @pytest.mark.slow
 def test_a_real_edit_counts_within_a_second_over_http(data, bundle, settings, tmp_path, user_id, text):
-    from serving.config import ServeConfig
-    from tests.serving.test_service import _free_port, post, running
 
     file = tmp_path / "rules.yaml"
     file.write_text("# none\n")
-    port = _free_port()
+    port = free_port()
     config = ServeConfig(data, bundle.path, tmp_path / "state.db", settings, rules=(file,))
 
     def rules_now():
