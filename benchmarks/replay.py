@@ -100,8 +100,9 @@ def decide(data: Path, bundle: Bundle, state: Path, n_decisions: int) -> float:
 
 
 def _keep_all(connection: sa.Connection, records: list[Record], basis: Basis) -> None:
-    for record in records:
-        decision_log.keep(connection, record, exposure_rows(record, basis.names), None, "")
+    decision_log.keep_all(
+        connection, [decision_log.Entry(record, exposure_rows(record, basis.names)) for record in records]
+    )
 
 
 def record_costs(state: Path, bundle: Bundle) -> dict[str, float]:

@@ -1,15 +1,11 @@
 """The service without HTTP: each request as a method that answers once its effect is on disk."""
 
-import asyncio
-import hashlib
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -17,24 +13,21 @@ from pydantic import ValidationError
 from features.rule_facts import vocabulary_of
 from features.tables import Tables
 from offers.calendar import DAY_US
-from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.tracks import check_services, tracks_of
+from offers.tracks import check_services
 from serving import answers, decision_log, intake, kept, quarantine
 from serving.database import Database, events, exposures, feedback
+from serving.deciding import Deciding, names_of
+from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers, Receipt
-from serving.engines import Unavailable
-from serving.kept import RULES, Kept, Names, settings_of
+from serving.kept import RULES, Kept, settings_of
 from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules, RulesInForce
-from serving.recommender import Asked, Decision, estimates_of, recommend, without_exploration
-from serving.records import Record, is_replayable, keep_basis, record_of
-from serving.schemas import FeedbackRequest, RecommendAnswer, RecommendRequest, faults
+from serving.records import is_replayable, keep_basis
+from serving.schemas import FeedbackRequest, RecommendRequest, faults
 from serving.spending import keep_spent, read_shifts, spending_of, start_of_periods
 from serving.state import State
 from training.bundle import Bundle
-
-_DECIDED_AT_ONCE = 32  # of a batch; in between, other requests have their turn
 
 
 class Refused(Exception):
@@ -96,24 +89,26 @@ class Application:
             )
         )
         self.budgets = LiveBudgets(settings, bundle.catalog, spending, audit)
-        longest = tracks_of(bundle.tiers.names, bundle.catalog, settings).max_services.tolist()
-        self._longest: dict[str, int] = dict(zip(bundle.tiers.names, longest))  # list, by tier
+        self.deciding = Deciding(
+            self._basis, self.state, self.rules, self.budgets, database, self._deleted, now_us
+        )
         self._intake = intake.Intake(
             self.state, bundle.catalog, database, self._deleted, now_us, self.budgets.use
         )
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """The list of one user; the decision is in the log when it is answered."""
-        now_us = self.now_us()
-        return await self._keep(request, self._decide([request], now_us)[0])
+        try:
+            return await self.deciding.answer(request)
+        except RequestConflict as conflict:
+            raise Refused(409, str(conflict)) from conflict
 
     async def recommend_batch(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer, or an error with its status, for each row in their order."""
         self._check_size("requests", rows)
-        answered: list[dict[str, Any]] = []
-        for start in range(0, len(rows), _DECIDED_AT_ONCE):
-            answered += await self._recommend_some(rows[start : start + _DECIDED_AT_ONCE])
-        return answered
+        read = [_read(row) for row in rows]
+        found = iter(await self.deciding.answers([one for one in read if isinstance(one, RecommendRequest)]))
+        return [_answer_or_error(next(found) if isinstance(one, RecommendRequest) else one) for one in read]
 
     async def events(self, rows: Sequence[Any]) -> dict[str, Any]:
         """A verdict for each row, and how many there are of each."""
@@ -190,123 +185,6 @@ class Application:
 
         return {"user_id": user_id, **asdict(await self.database.run(remove))}
 
-    async def _recommend_some(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
-        now_us = self.now_us()
-        read = [_read(row) for row in rows]
-        decisions = iter(self._decide([row for row in read if isinstance(row, RecommendRequest)], now_us))
-        tasks = [
-            self._keep(row, next(decisions)) if isinstance(row, RecommendRequest) else _raise(row)
-            for row in read
-        ]
-        answered = await asyncio.gather(*tasks, return_exceptions=True)
-        return [_answer_or_error(one) for one in answered]
-
-    def _decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
-        """Decisions on the rules of this moment; one after the other where something is nearly used up."""
-        rules = self.rules.in_force.rules
-        if self.budgets:
-            self.budgets.advance(now_us)
-        if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
-            return [decision for one in requests for decision in self._decide([one], now_us)]
-        asked = [self._asked(request, rules, now_us) for request in requests]
-        estimates = None
-        if self.budgets and asked:
-            estimates = estimates_of(self.bundle, asked)
-            asked = self.budgets.priced(asked, estimates, now_us)
-        decisions = recommend(self.bundle, self.settings, asked, now_us, rules, estimates)
-        for decision in decisions:
-            self._count(decision)
-        return decisions
-
-    def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:
-        if self.budgets and self.budgets.is_scarce(max(self._longest.values()), n_requests, now_us):
-            return True
-        shown = self.state.shown_today(rules.timezone, now_us)
-        left = self.bundle.catalog.capacity_per_day - shown
-        if (left < n_requests).any():
-            return True
-        by_rules = [
-            rule.limits.provider_capacity_per_day or rule.limits.capacity_per_day for rule in rules.rules
-        ]
-        return any(capacity is not None for capacity in by_rules)
-
-    def _count(self, decision: Decision) -> None:
-        """What is shown uses capacities and budgets from the decision on."""
-        self._count_showings(decision)
-        self.budgets.count(decision, self._known(decision.asked.user_id))
-
-    def _take_back(self, decision: Decision) -> None:
-        """Undo this, where the decision is not kept."""
-        self._count_showings(decision, times=-1)
-        self.budgets.take_back(decision, self._known(decision.asked.user_id))
-
-    def _known(self, user_id: str) -> str:
-        """The id, or "" for a user who was deleted."""
-        return "" if user_id in self._deleted else user_id
-
-    def _count_showings(self, decision: Decision, times: int = 1) -> None:
-        for one in decision.offered:
-            service_id = self.bundle.catalog.ids[one.position]
-            self.state.count_showing(decision.decided_at_us, service_id, times)
-
-    def _asked(self, request: RecommendRequest, rules: RuleSet, now_us: int) -> Asked:
-        profile = self.state.profile(request.user_id, now_us)
-        longest = self._longest[profile.tier]
-        load = self.bundle.choice_load([profile.tier])
-        return Asked(
-            user_id=request.user_id,
-            profile=profile.features,
-            tier=profile.tier,
-            as_of_us=profile.as_of_us,
-            seed=secrets.randbits(53),  # every JSON reader takes so many bits
-            max_services=longest if request.n is None else min(request.n, longest),
-            scenario=request.scenario,
-            channel=request.channel,
-            past=self.state.past(profile, rules.needs, now_us),
-            explain=request.explain,
-            choice_load=None if load is None else float(load[0]),
-        )
-
-    async def _keep(self, request: RecommendRequest, decision: Decision) -> dict[str, Any]:
-        """The answer, once the decision is in the log; that of an earlier try, where there was one.
-
-        A deleted user is answered like one never seen, and the log does not learn the id.
-        """
-        decision_id = uuid4().hex
-        is_deleted = request.user_id in self._deleted
-        user_id = "" if is_deleted else request.user_id
-        record = record_of(decision_id, user_id, decision, self._basis)
-        rows = [] if is_deleted else answers.exposure_rows(record, self._basis.names)
-        keep = partial(
-            decision_log.keep,
-            record=record,
-            rows=rows,
-            request_id=request.request_id,
-            request_hash=_hash(request),
-        )
-        try:
-            earlier = await self.database.run(keep)
-        except decision_log.RequestConflict as conflict:
-            self._take_back(decision)
-            raise Refused(409, str(conflict)) from conflict
-        except Unavailable:
-            return self._unlogged(request.user_id, decision)
-        if earlier is not None:
-            self._take_back(decision)
-            return await self.database.run(partial(_answer, record=earlier, user_id=request.user_id))
-        if request.user_id not in self._deleted:
-            for row in rows:
-                if row["service_id"]:
-                    self.state.add_exposure(request.user_id, row["shown_at_us"], row["service_id"])
-        return answers.decision_answer(record, self._basis.names, request.user_id)
-
-    def _unlogged(self, user_id: str, decision: Decision) -> dict[str, Any]:
-        """The answer where the database cannot keep a decision: nobody is left without a list for that."""
-        shown = without_exploration(self.bundle, self.settings, decision)
-        self._take_back(decision)
-        self._count(shown)
-        return answers.unlogged_answer(record_of("", user_id, shown, self._basis), self._basis.names, user_id)
-
     def _check_known(self, user_id: str) -> None:
         if not self.state.knows(user_id):
             raise Refused(404, "nothing is known of a user of this id")
@@ -330,15 +208,11 @@ def _read(row: Any) -> RecommendRequest | Refused:
         return Refused(400, faults(error))
 
 
-async def _raise(refused: Refused) -> dict[str, Any]:
-    raise refused
-
-
-def _answer_or_error(answered: dict[str, Any] | BaseException) -> dict[str, Any]:
+def _answer_or_error(answered: dict[str, Any] | Refused | RequestConflict) -> dict[str, Any]:
+    if isinstance(answered, RequestConflict):
+        return {"error": str(answered), "status": 409}
     if isinstance(answered, Refused):
         return {"error": str(answered), "status": answered.status}
-    if isinstance(answered, BaseException):
-        raise answered
     return answered
 
 
@@ -348,20 +222,4 @@ def _in_full(connection: sa.Connection, decision_id: str) -> dict[str, Any] | No
     if record is None or not is_replayable(record):
         return record  # the first format is what it says
     settings = settings_of(kept.read(connection, record["settings"]))
-    return answers.decision_in_full(record, _names_of(connection, record), settings)
-
-
-def _answer(connection: sa.Connection, record: Record, user_id: str) -> dict[str, Any]:
-    """What was answered when this was decided."""
-    if is_replayable(record):
-        return answers.decision_answer(record, _names_of(connection, record), user_id)
-    answer = {key: record[key] for key in RecommendAnswer.model_fields if key in record}
-    return {**answer, "user_id": user_id}
-
-
-def _names_of(connection: sa.Connection, record: Record) -> Names:
-    return Names.from_kept(kept.read(connection, record["names"]))
-
-
-def _hash(request: RecommendRequest) -> str:
-    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    return answers.decision_in_full(record, names_of(connection, record), settings)

@@ -1,6 +1,7 @@
 """Every decision with its propensities, kept before it is answered, in rows that training can read."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,70 +9,75 @@ import sqlalchemy as sa
 from serving.database import decisions, exposures
 from serving.records import Record, from_text, to_text
 
+_CONFLICT = "request_id was used before for another request: send the same body again, or take a new id."
+
 
 class RequestConflict(ValueError):
     """A request_id that was used before, for another request."""
 
 
-def keep(
-    connection: sa.Connection,
-    record: Record,
-    rows: Sequence[Mapping[str, Any]],
-    request_id: str | None,
-    request_hash: str,
-) -> Record | None:
-    """Write a decision; where the request was answered before, that record is returned and nothing written.
+@dataclass(frozen=True)
+class Entry:
+    """A decision to be kept."""
 
-    Parameters
-    ----------
-    record : mapping
-        ``records.record_of`` made it.
-    rows : sequence of mappings
-        The decision as rows of the table ``exposures``.
+    record: Record  # ``records.record_of`` made it
+    rows: Sequence[Mapping[str, Any]]  # the decision as rows of the table ``exposures``
+    request_id: str | None = None
+    request_hash: str = ""
 
-    Raises
-    ------
-    RequestConflict
-        Where the request_id was used for a request of another hash.
+
+def keep_all(connection: sa.Connection, entries: Sequence[Entry]) -> list[Record | RequestConflict | None]:
+    """Write decisions; None for each that was written.
+
+    Where a request was answered before, by an earlier one of these too, nothing is written of it and that
+    record is returned, or a conflict where the request_id was used for a request of another hash.
     """
-    earlier = find_request(connection, request_id, request_hash)
-    if earlier is not None:
-        return earlier
-    connection.execute(
-        decisions.insert().values(
-            decision_id=record["decision_id"],
-            request_id=request_id,
-            request_hash=request_hash,
-            user_id=record["user_id"],
-            record=to_text(record),
-            bundle=record["bundle"],
-            decided_at_us=record["decided_at_us"],
-        )
-    )
-    if rows:
-        connection.execute(exposures.insert(), [dict(row) for row in rows])
-    return None
+    before = _of_requests(connection, [one.request_id for one in entries if one.request_id is not None])
+    found: list[Record | RequestConflict | None] = []
+    written: list[Entry] = []
+    for one in entries:
+        earlier = None if one.request_id is None else before.get(one.request_id)
+        if earlier is None:
+            written.append(one)
+            found.append(None)
+            if one.request_id is not None:
+                before[one.request_id] = (one.request_hash, one.record)
+        else:
+            request_hash, record = earlier
+            found.append(record if request_hash == one.request_hash else RequestConflict(_CONFLICT))
+    if written:
+        connection.execute(decisions.insert(), [_row(one) for one in written])
+    if rows := [dict(row) for one in written for row in one.rows]:
+        connection.execute(exposures.insert(), rows)
+    return found
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    return {
+        "decision_id": record["decision_id"],
+        "request_id": entry.request_id,
+        "request_hash": entry.request_hash,
+        "user_id": record["user_id"],
+        "record": to_text(record),
+        "bundle": record["bundle"],
+        "decided_at_us": record["decided_at_us"],
+    }
+
+
+def _of_requests(connection: sa.Connection, request_ids: Sequence[str]) -> dict[str, tuple[str, Record]]:
+    """The hash and the record of each of these requests that was answered before."""
+    if not request_ids:
+        return {}
+    query = sa.select(decisions.c.request_id, decisions.c.request_hash, decisions.c.record)
+    rows = connection.execute(query.where(decisions.c.request_id.in_(request_ids)))
+    return {row.request_id: (row.request_hash, from_text(row.record)) for row in rows}
 
 
 def find(connection: sa.Connection, decision_id: str) -> Record | None:
     """The record of a decision, or None."""
     found = connection.scalar(sa.select(decisions.c.record).where(decisions.c.decision_id == decision_id))
     return None if found is None else from_text(found)
-
-
-def find_request(connection: sa.Connection, request_id: str | None, request_hash: str) -> Record | None:
-    """The record of an earlier try of this request, or None; another request of the id is a conflict."""
-    if request_id is None:
-        return None
-    query = sa.select(decisions.c.request_hash, decisions.c.record)
-    found = connection.execute(query.where(decisions.c.request_id == request_id)).one_or_none()
-    if found is None:
-        return None
-    if found.request_hash != request_hash:
-        raise RequestConflict(
-            "request_id was used before for another request: send the same body again, or take a new id."
-        )
-    return from_text(found.record)
 
 
 def forget(connection: sa.Connection, user_id: str) -> int:

@@ -122,7 +122,7 @@ def test_the_capacity_of_a_day_is_not_exceeded_by_a_batch(tables, bundle, clock,
     catalog = replace(bundle.catalog, services=(first, *bundle.catalog.services[1:]))
     database = Database(tmp_path / "capacity.db")
     application = Application(tables, replace(bundle, catalog=catalog), database, QUIET, clock)
-    from_now = [application._decide([one], clock()) for one in requests(tables, 40)]
+    from_now = [application.deciding.decide([one], clock()) for one in requests(tables, 40)]
     shown = sum(one.position == 0 for made in from_now for decision in made for one in decision.offered)
     database.close()
     assert shown <= 3

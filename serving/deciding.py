@@ -1,0 +1,246 @@
+"""Requests for lists: those that came together are decided together, and kept in one commit.
+
+A decision costs much the same work for one user as for a dozen, so whatever waits when the event loop comes
+round is decided at once. Each decision depends on its own request alone, to the last bit.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from offers.rules import RuleSet
+from offers.tracks import tracks_of
+from serving import answers, decision_log, kept
+from serving.database import Database
+from serving.decision_log import RequestConflict
+from serving.deletion import DeletedUsers
+from serving.engines import Unavailable
+from serving.kept import Names
+from serving.live_budgets import LiveBudgets
+from serving.live_rules import LiveRules
+from serving.recommender import Asked, Decision, estimates_of, recommend, without_exploration
+from serving.records import Basis, Record, is_replayable, record_of
+from serving.schemas import RecommendAnswer, RecommendRequest
+from serving.state import State
+
+_AT_ONCE = 32  # decided together; in between, other requests have their turn
+
+Answer = dict[str, Any]
+
+
+class Deciding:
+    """Decides and keeps; all of it belongs to the thread of the event loop.
+
+    Parameters
+    ----------
+    now_us : callable
+        The clock: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        basis: Basis,
+        state: State,
+        rules: LiveRules,
+        budgets: LiveBudgets,
+        database: Database,
+        deleted: DeletedUsers,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._basis, self._state, self._rules, self._budgets = basis, state, rules, budgets
+        self._database, self._deleted, self._now_us = database, deleted, now_us
+        bundle, settings = basis.bundle, basis.settings
+        names = bundle.tiers.names
+        longest = tracks_of(names, bundle.catalog, settings).max_services.tolist()
+        loads = bundle.choice_load(names)
+        self._longest: dict[str, int] = dict(zip(names, longest))  # list, by tier
+        self._load = {} if loads is None else dict(zip(names, loads.tolist()))  # of choice, by tier
+        self._waiting: list[tuple[RecommendRequest, asyncio.Future[Answer]]] = []
+        self._at_work: set[asyncio.Future[None]] = set()
+
+    async def answer(self, request: RecommendRequest) -> Answer:
+        """The list of one user; the decision is in the log when it is answered.
+
+        Raises
+        ------
+        RequestConflict
+            Where the request_id was used for another request.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._begin)
+        self._waiting.append((request, future))
+        return await future
+
+    async def answers(self, requests: Sequence[RecommendRequest]) -> list[Answer | RequestConflict]:
+        """The same for several, in their order; none keeps another from its answer."""
+        found: list[Answer | RequestConflict] = []
+        for start in range(0, len(requests), _AT_ONCE):
+            found += await self._decide_and_keep(requests[start : start + _AT_ONCE])
+        return found
+
+    def decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
+        """Decisions on the rules of this moment; one after the other where something is nearly used up."""
+        rules = self._rules.in_force.rules
+        if self._budgets:
+            self._budgets.advance(now_us)
+        if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
+            return [decision for one in requests for decision in self.decide([one], now_us)]
+        asked = [self._asked(request, rules, now_us) for request in requests]
+        bundle, estimates = self._basis.bundle, None
+        if self._budgets and asked:
+            estimates = estimates_of(bundle, asked)
+            asked = self._budgets.priced(asked, estimates, now_us)
+        decisions = recommend(bundle, self._basis.settings, asked, now_us, rules, estimates)
+        for decision in decisions:
+            self._count(decision)
+        return decisions
+
+    def _begin(self) -> None:
+        """Decide for all that wait, some at a time."""
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), _AT_ONCE):
+            task = asyncio.ensure_future(self._settle(waiting[start : start + _AT_ONCE]))
+            self._at_work.add(task)  # the loop itself would let it be collected
+            task.add_done_callback(self._at_work.discard)
+
+    async def _settle(self, waiting: Sequence[tuple[RecommendRequest, asyncio.Future[Answer]]]) -> None:
+        """Give each its answer; where one brings all to fall, each is tried alone."""
+        try:
+            found: Sequence[Answer | Exception] = await self._decide_and_keep([one for one, _ in waiting])
+        except Exception as error:
+            if len(waiting) > 1:
+                for one in waiting:
+                    await self._settle([one])
+                return
+            found = [error]
+        for (_, future), answer in zip(waiting, found, strict=True):
+            if future.done():  # nobody waits for it any more
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def _decide_and_keep(self, requests: Sequence[RecommendRequest]) -> list[Answer | RequestConflict]:
+        """An answer for each once the decisions are in the log; that of an earlier try, where there was one.
+
+        Deleted users are answered like users never seen, and the log does not learn their ids.
+        """
+        decisions = self.decide(requests, self._now_us())
+        entries = [self._entry(request, decision) for request, decision in zip(requests, decisions)]
+        try:
+            kept_before = await self._database.run(partial(decision_log.keep_all, entries=entries))
+        except Unavailable:
+            return [self._unlogged(decision) for decision in decisions]
+        found: list[Answer | RequestConflict] = []
+        for decision, entry, before in zip(decisions, entries, kept_before, strict=True):
+            user_id = decision.asked.user_id
+            if before is None:
+                self._show(user_id, entry)
+                found.append(answers.decision_answer(entry.record, self._basis.names, user_id))
+                continue
+            self._take_back(decision)
+            if isinstance(before, RequestConflict):
+                found.append(before)
+            else:
+                found.append(await self._database.run(partial(_answer, record=before, user_id=user_id)))
+        return found
+
+    def _entry(self, request: RecommendRequest, decision: Decision) -> decision_log.Entry:
+        is_deleted = request.user_id in self._deleted
+        record = record_of(uuid4().hex, "" if is_deleted else request.user_id, decision, self._basis)
+        rows = [] if is_deleted else answers.exposure_rows(record, self._basis.names)
+        return decision_log.Entry(record, rows, request.request_id, _hash(request))
+
+    def _show(self, user_id: str, entry: decision_log.Entry) -> None:
+        """What was shown is part of the user's next profile."""
+        if user_id not in self._deleted:
+            for row in entry.rows:
+                if row["service_id"]:
+                    self._state.add_exposure(user_id, row["shown_at_us"], row["service_id"])
+
+    def _unlogged(self, decision: Decision) -> Answer:
+        """The answer where the database cannot keep a decision: nobody is left without a list for that."""
+        user_id = decision.asked.user_id
+        shown = without_exploration(self._basis.bundle, self._basis.settings, decision)
+        self._take_back(decision)
+        self._count(shown)
+        record = record_of("", user_id, shown, self._basis)
+        return answers.unlogged_answer(record, self._basis.names, user_id)
+
+    def _asked(self, request: RecommendRequest, rules: RuleSet, now_us: int) -> Asked:
+        profile = self._state.profile(request.user_id, now_us)
+        longest = self._longest[profile.tier]
+        return Asked(
+            user_id=request.user_id,
+            profile=profile.features,
+            tier=profile.tier,
+            as_of_us=profile.as_of_us,
+            seed=secrets.randbits(53),  # every JSON reader takes so many bits
+            max_services=longest if request.n is None else min(request.n, longest),
+            scenario=request.scenario,
+            channel=request.channel,
+            past=self._state.past(profile, rules.needs, now_us),
+            explain=request.explain,
+            choice_load=self._load.get(profile.tier),
+        )
+
+    def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:
+        """Could these requests together exceed a budget or a capacity?"""
+        if self._budgets and self._budgets.is_scarce(max(self._longest.values()), n_requests, now_us):
+            return True
+        shown = self._state.shown_today(rules.timezone, now_us)
+        left = self._basis.bundle.catalog.capacity_per_day - shown
+        if (left < n_requests).any():
+            return True
+        by_rules = [
+            rule.limits.provider_capacity_per_day or rule.limits.capacity_per_day for rule in rules.rules
+        ]
+        return any(capacity is not None for capacity in by_rules)
+
+    def _count(self, decision: Decision) -> None:
+        """What is shown uses capacities and budgets from the decision on."""
+        self._count_showings(decision)
+        self._budgets.count(decision, self._known(decision.asked.user_id))
+
+    def _take_back(self, decision: Decision) -> None:
+        """Undo this, where the decision is not kept."""
+        self._count_showings(decision, times=-1)
+        self._budgets.take_back(decision, self._known(decision.asked.user_id))
+
+    def _known(self, user_id: str) -> str:
+        """The id, or "" for a user who was deleted."""
+        return "" if user_id in self._deleted else user_id
+
+    def _count_showings(self, decision: Decision, times: int = 1) -> None:
+        for one in decision.offered:
+            service_id = self._basis.bundle.catalog.ids[one.position]
+            self._state.count_showing(decision.decided_at_us, service_id, times)
+
+
+def names_of(connection: sa.Connection, record: Record) -> Names:
+    """What the services of a record are called."""
+    return Names.from_kept(kept.read(connection, record["names"]))
+
+
+def _answer(connection: sa.Connection, record: Record, user_id: str) -> Answer:
+    """What was answered when this was decided."""
+    if is_replayable(record):
+        return answers.decision_answer(record, names_of(connection, record), user_id)
+    answer = {key: record[key] for key in RecommendAnswer.model_fields if key in record}
+    return {**answer, "user_id": user_id}
+
+
+def _hash(request: RecommendRequest) -> str:
+    """Of the body, for those that may come again."""
+    if request.request_id is None:
+        return ""
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
