@@ -124,6 +124,7 @@ class ServingSettings:
     log_format: str = "text"  # or json
     log_level: str = "info"  # debug: a line for each decision
     database: str = ""  # PostgreSQL's URL; "": SQLite in the state file
+    score_max_age_hours: float = _between(0, 24 * 365, 24.0)  # of scores made beforehand; 0: none are
 
 
 @dataclass(frozen=True)

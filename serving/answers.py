@@ -100,7 +100,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
             "eligible": [place not in refused for place in range(len(names.service_id))],
             **{
                 name: [number_or_none(number) for number in numbers_of(record, name).tolist()]
-                for name in ("uptake", "uplift_repurchase", "uplift_margin")
+                for name in ("uptake", "uplift_margin")
             },
             "showing": None if record["showing"] is None else numbers_of(record, "showing").tolist(),
         },

@@ -21,6 +21,7 @@ from serving.deciding import Deciding, names_of
 from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers, Receipt
 from serving.kept import RULES, Kept, settings_of
+from serving.kept_scores import KeptScores
 from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules, RulesInForce
 from serving.records import is_replayable, keep_basis
@@ -92,6 +93,7 @@ class Application:
         self.deciding = Deciding(
             self._basis, self.state, self.rules, self.budgets, database, self._deleted, now_us
         )
+        self._forgotten: list[int] = []  # numbers of users who were deleted since the start
         self._intake = intake.Intake(
             self.state, bundle.catalog, database, self._deleted, now_us, self.budgets.use
         )
@@ -159,6 +161,12 @@ class Application:
             self._keep_rules(found)  # before a decision can name them
             self.rules.take(found)
 
+    def take_scores(self, scores: KeptScores) -> None:
+        """Let scores that were made beforehand be used; safe from another thread."""
+        for number in self._forgotten:
+            scores.forget(number)
+        self.deciding.scores = scores
+
     def _keep_rules(self, found: RulesInForce) -> None:
         if found.rules.digest:
             self.database.run_now(Kept.of(RULES, found.content).write)
@@ -167,6 +175,11 @@ class Application:
         """Remove a user; what comes in about them later is refused."""
         if user_id not in self._deleted:
             self._check_known(user_id)
+        number, scores = self.state.user_number(user_id), self.deciding.scores
+        if number is not None:
+            self._forgotten.append(number)  # also where scores of before are mapped later
+            if scores is not None:
+                scores.forget(number)
         self._deleted.add(user_id)  # first of all, so that no row can come in between
         self.state.forget(user_id)
         self.budgets.forget(user_id)

@@ -137,8 +137,8 @@ class LiveRules:
 class Poller:
     """Asks every fifth of a second whether a file has changed, in a thread of its own."""
 
-    def __init__(self, poll: Callable[[], None]) -> None:
-        self._poll = poll
+    def __init__(self, polls: Sequence[Callable[[], None]]) -> None:
+        self._polls = polls
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="perkwise-rules", daemon=True)
         self._thread.start()
@@ -149,12 +149,14 @@ class Poller:
         self._thread.join()
 
     def _work(self) -> None:
-        told = ""
+        told = [""] * len(self._polls)
         while not self._ended.wait(POLL_S):
-            try:
-                self._poll()
-                told = ""
-            except Exception as error:  # a service without its poller would go on with old rules, unseen
-                if type(error).__name__ != told:
-                    told = type(error).__name__
-                    logger.error("what changed in the files could not be taken, and is tried again: %s", told)
+            for place, poll in enumerate(self._polls):
+                try:
+                    poll()
+                    told[place] = ""
+                except Exception as error:  # a service without its poller would go on with old rules, unseen
+                    kind = type(error).__name__
+                    if kind != told[place]:
+                        told[place] = kind
+                        logger.error("what changed in files could not be taken, and is tried again: %s", kind)

@@ -126,8 +126,8 @@ def recommend(
 
 
 def estimates_of(bundle: Bundle, asked: Sequence[Asked]) -> Estimates:
-    """What the models say of these users; shape (n_asked, n_services)."""
-    return bundle.estimates(np.stack([one.profile for one in asked]))
+    """What the models say of these users; shape (n_asked, n_services). No decision asks for repurchase."""
+    return bundle.estimates(np.stack([one.profile for one in asked]), repurchase=False)
 
 
 def without_exploration(bundle: Bundle, settings: Settings, decision: Decision) -> Decision:

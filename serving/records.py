@@ -28,7 +28,6 @@ PACKED = {  # arrays by their key, and the type of their bytes
     "profile": "<f4",
     "showing": "<f8",
     "uptake": "<f8",
-    "uplift_repurchase": "<f8",
     "uplift_margin": "<f8",
 }
 
@@ -93,7 +92,6 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis) 
         "worth_by_length": list(decision.worth_by_length),  # JSON has null for −inf
         "refusals": _by_reason(decision, basis.bundle.catalog),
         "uptake": _packed("uptake", estimates.uptake[0]),
-        "uplift_repurchase": _packed("uplift_repurchase", estimates.uplift_repurchase[0]),
         "uplift_margin": _packed("uplift_margin", estimates.uplift_margin[0]),
     }
 

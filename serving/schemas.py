@@ -194,7 +194,6 @@ class Candidates(BaseModel):
     service_id: list[str]
     eligible: list[bool]
     uptake: list[float | None]
-    uplift_repurchase: list[float | None]
     uplift_margin: list[float | None]
     showing: list[float] | None = Field(None, description="Money charged for each showing; null: nothing.")
 

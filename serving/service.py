@@ -21,6 +21,7 @@ from serving.edge import Edge, Guard
 from serving.keys import beside as keys_beside
 from serving.live_rules import Poller
 from serving.routes import make_app
+from serving.score_keeper import ScoreKeeper
 from training.bundle import read_bundle
 
 logger = logging.getLogger("perkwise")
@@ -59,7 +60,10 @@ class Perkwise:
         application = Application(
             tables, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
-        self.poller = Poller(application.poll)
+        self.keeper = ScoreKeeper(
+            config, bundle, len(application.state.history.user_ids), application.take_scores, _now_us
+        )
+        self.poller = Poller((application.poll, self.keeper.poll))
         routes.state.application = application
         routes.state.guard = guard
         logger.info("Serving.", extra={"fields": served(config, application, guard)})
@@ -68,6 +72,7 @@ class Perkwise:
     def close(self) -> None:
         """Finish what was asked for."""
         self.poller.close()
+        self.keeper.close()
         self.database.close()
 
 

@@ -35,6 +35,9 @@ class LiveRows:
     def times_us(self) -> list[int]:
         return [at for name, column in self.columns.items() if name.endswith("at_us") for at in column]
 
+    def __len__(self) -> int:
+        return sum(len(column) for name, column in self.columns.items() if name.endswith("at_us"))
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -43,7 +46,7 @@ class Profile:
     features: NDArray[np.float32]  # (n_columns,) in the order of the layout
     tier: str
     as_of_us: int
-    history: History  # of this user alone, number 0
+    history: History | None = None  # of this user alone, number 0; None where the profile was kept
 
 
 class State:
@@ -81,6 +84,24 @@ class State:
     def knows(self, user_id: str) -> bool:
         """Is anything known of this user?"""
         return user_id in self._live or self._is_filed(user_id)
+
+    def user_number(self, user_id: str) -> int | None:
+        """The number of a user of the data folder, in its order; None for all others."""
+        return self._history.user_position[user_id] if self._is_filed(user_id) else None
+
+    def n_live_rows(self, user_id: str) -> int:
+        """How many rows came in about a user beside the data folder: one profile is told from the next by it."""
+        live = self._live.get(user_id)
+        return 0 if live is None else len(live)
+
+    def live_users(self) -> list[str]:
+        """Of whom rows came in beside the data folder."""
+        return list(self._live)
+
+    @property
+    def history(self) -> History:
+        """The data folder's."""
+        return self._history
 
     def joined_at_us(self, user_id: str) -> int | None:
         """When a user of the data folder joined; None for all others."""
@@ -128,17 +149,14 @@ class State:
         A row may be a moment ahead of this clock; the profile's moment is then just after it, so that
         whatever was acknowledged is known.
         """
-        live = self._live.get(user_id)
-        as_of_us = max([now_us, *(at_us + 1 for at_us in live.times_us())] if live else [now_us])
-        rows = self.rows_of(user_id, now_us)
-        history = History.of_one(rows, self.layout, self.uptake_days)
+        history, as_of_us = self._history_of(user_id, now_us)
         features = compute(history, self.layout, [0], [as_of_us])[0]
         spent = features[self.layout.columns.index(TIER_COLUMN)]
         return Profile(features, str(self.tiers.of([spent])[0]), as_of_us, history)
 
-    def past(self, profile: Profile, needs: Needs, now_us: int) -> Past:
+    def past(self, user_id: str, profile: Profile, needs: Needs, now_us: int) -> Past:
         """What rules need to know of what the user was shown and used, and of what all were shown today."""
-        past = past_of(needs, profile.history, [0], [profile.as_of_us], self.uptake_days)
+        past = self._past(user_id, profile, needs, now_us) if needs.showings or needs.since else Past()
         return replace(past, shown_today=self.shown_today(needs.timezone, now_us)[None])
 
     def shown_today(self, timezone: str, now_us: int) -> NDArray[np.int64]:
@@ -174,6 +192,19 @@ class State:
                 self.add_exposure(row.user_id, row.shown_at_us, row.service_id)
                 if counting:
                     self.count_showing(row.shown_at_us, row.service_id)
+
+    def _history_of(self, user_id: str, now_us: int) -> tuple[History, int]:
+        """A user's own history, and the moment of a profile that knows all of it that happened."""
+        live = self._live.get(user_id)
+        as_of_us = max([now_us, *(at_us + 1 for at_us in live.times_us())] if live else [now_us])
+        return History.of_one(self.rows_of(user_id, now_us), self.layout, self.uptake_days), as_of_us
+
+    def _past(self, user_id: str, profile: Profile, needs: Needs, now_us: int) -> Past:
+        if profile.history is None:
+            history, as_of_us = self._history_of(user_id, now_us)
+        else:
+            history, as_of_us = profile.history, profile.as_of_us
+        return past_of(needs, history, [0], [as_of_us], self.uptake_days)
 
     def _is_filed(self, user_id: str) -> bool:
         return user_id in self._history.user_position and user_id not in self._deleted

@@ -437,7 +437,7 @@ def test_the_command_opens_the_reserve_of_the_running_service_within_a_second(
         (),
         tmp_path / "var" / "budget-audit.jsonl",
     )
-    poller = Poller(application.poll)
+    poller = Poller([application.poll])
     try:
         with serving(application, make_guard(tmp_path)) as live:
 

@@ -69,7 +69,7 @@ def test_batch_and_service_apply_the_rules_alike(tables, bundle, text, vocabular
     refused = 0
     for user_id in tables.users["user_id"].tolist()[:80]:
         profile = state.profile(user_id, now)
-        past = state.past(profile, rules.needs, now)
+        past = state.past(user_id, profile, rules.needs, now)
         asked = Asked(user_id, profile.features, profile.tier, now, 0, QUIET.decision.max_services, past=past)
         (decision,) = recommend(bundle, QUIET, [asked], now, rules)
         mine = rows[(rows["user_id"] == user_id) & (rows["service_id"] != "")]["service_id"].tolist()

@@ -154,7 +154,7 @@ def test_lists_under_rules_and_choice_loads_of_tiers_are_those_that_are_served(
         user_id = source.history.user_ids[user]
         profile = state.profile(user_id, at_us)
         past = replace(
-            state.past(profile, rules.needs, at_us),
+            state.past(user_id, profile, rules.needs, at_us),
             shown_today=shown_today(source.history, 2, at_us, rules.timezone),
         )
         load = float(bundle.choice_load([profile.tier])[0])

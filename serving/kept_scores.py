@@ -1,0 +1,138 @@
+"""Profiles and estimates of all users, made beforehand and kept in a file that the workers share.
+
+A request then reads one row where it would compute a profile and walk every tree. A row is of use while
+nothing came in about its user since and while it is young enough, for time moves a profile too; whoever
+has none is scored when he asks. Rows are checked one by one when they are read: a damaged one is no row.
+
+The file is filled by a process of its own (``serving.fill_scores``), appears by one rename, and is mapped.
+"""
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.state import Profile
+from training.bundle import Bundle
+
+FORMAT = 1
+ROWS, MANIFEST = "rows.npy", "manifest.json"
+NEVER = -1  # in place of a number of live rows: the row is of no use
+_CHECK_BYTES = 4
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """What is kept of one user."""
+
+    profile: Profile
+    uptake: NDArray[np.float64]  # (n_services,)
+    uplift_margin: NDArray[np.float64]  # (n_services,)
+
+
+class KeptScores:
+    """The rows of a file.
+
+    Parameters
+    ----------
+    folder : Path
+        ``fill`` made it.
+    bundle : Bundle
+        By which the rows were scored.
+
+    Raises
+    ------
+    ValueError
+        Where the folder is none that ``fill`` made for this bundle.
+    """
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            rows = np.load(folder / ROWS, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder} must hold kept scores, got {type(error).__name__}.") from error
+        expected = row_type(bundle)
+        if manifest.get("bundle") != bundle.hash or rows.dtype != expected or rows.ndim != 1:
+            raise ValueError(f"{folder} must hold the scores of the bundle {bundle.hash}, got others.")
+        self.folder, self.as_of_us = folder, int(manifest["as_of_us"])
+        self._rows, self._tiers = rows, bundle.tiers.names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, number: int, n_live_rows: int) -> KeptRow | None:
+        """What is kept of a user; None where it is of no use.
+
+        Parameters
+        ----------
+        number : int
+            Of the user, in the order of the data folder.
+        n_live_rows : int
+            How many rows came in about the user so far.
+        """
+        found = self._rows[number]
+        content = found.tobytes()
+        if int(found["n_live_rows"]) != n_live_rows or int(found["check"]) != check_of(content):
+            return None
+        profile = Profile(found["features"], self._tiers[int(found["tier"])], int(found["as_of_us"]))
+        return KeptRow(profile, found["uptake"], found["uplift_margin"])
+
+    def forget(self, number: int) -> None:
+        """Overwrite what is kept of a user, on disk when this returns."""
+        rows = np.load(self.folder / ROWS, mmap_mode="r+")
+        rows[number] = np.zeros((), rows.dtype)
+        rows.flush()
+
+
+def newest(root: Path, key: str, bundle: Bundle, n_users: int) -> KeptScores | None:
+    """The youngest scores of a key that can be read; None where there are none."""
+    for folder in sorted(root.glob(f"{key}-*"), reverse=True):
+        try:
+            found = KeptScores(folder, bundle)
+        except ValueError:
+            continue
+        if len(found) == n_users:
+            return found
+    return None
+
+
+def scores_beside(state: Path) -> Path:
+    """Where the scores of a service stand."""
+    return state.with_name("scores")
+
+
+def key_of(data: Path, bundle: Bundle) -> str:
+    """What scores are of: a bundle, and a data folder as it is by the names, sizes and times of its files.
+
+    The times stand for the content, for the tables of a large shop take minutes to read.
+    """
+    files = sorted(file for file in data.iterdir() if file.is_file())
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    digest = hashlib.sha256(json.dumps([FORMAT, bundle.hash, told]).encode()).hexdigest()
+    return f"{bundle.hash}-{digest[:16]}"
+
+
+def check_of(content: bytes) -> int:
+    """Of a row less its check, which stands at its end."""
+    return zlib.crc32(content[:-_CHECK_BYTES], 1)  # not 0 of zeros
+
+
+def row_type(bundle: Bundle) -> np.dtype[Any]:
+    n_services, n_columns = len(bundle.catalog), len(bundle.layout.columns)
+    return np.dtype(
+        [
+            ("uptake", "<f8", (n_services,)),
+            ("uplift_margin", "<f8", (n_services,)),
+            ("as_of_us", "<i8"),
+            ("features", "<f4", (n_columns,)),
+            ("tier", "<i4"),
+            ("n_live_rows", "<i4"),
+            ("check", "<u4"),
+        ]
+    )

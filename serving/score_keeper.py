@@ -1,0 +1,77 @@
+"""Keeps a running service's scores young: maps what was filled, and has it filled anew in time."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from offers.calendar import HOUR_US
+from serving.config import ServeConfig
+from serving.kept_scores import KeptScores, key_of, newest, scores_beside
+from training.bundle import Bundle
+
+logger = logging.getLogger("perkwise")
+
+_LOOK_EVERY_S = 1.0
+_TRY_AGAIN_S = 60.0  # after a filling that came to nothing
+_FEW_USERS = 1000  # are scored when they ask: a process of its own is not worth it
+
+
+class ScoreKeeper:
+    """``poll`` is for a thread of its own, again and again.
+
+    Parameters
+    ----------
+    take : callable
+        Given the scores that are to be used from now on.
+    now_us : callable
+        The clock: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        bundle: Bundle,
+        n_users: int,
+        take: Callable[[KeptScores], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._config, self._bundle, self._n_users = config, bundle, n_users
+        self._take, self._now_us = take, now_us
+        self._max_age_us = config.settings.serving.score_max_age_hours * HOUR_US
+        self._root, self._key = scores_beside(config.state), key_of(config.data, bundle)
+        self._filling: subprocess.Popen[bytes] | None = None
+        self._as_of_us = 0
+        self._look_at_s = self._fill_at_s = 0.0
+
+    def poll(self) -> None:
+        """Map scores that are new, and have them filled where they get old."""
+        if self._max_age_us <= 0 or self._n_users < _FEW_USERS or time.monotonic() < self._look_at_s:
+            return
+        self._look_at_s = time.monotonic() + _LOOK_EVERY_S
+        if self._filling is not None and self._filling.poll() is not None:
+            if self._filling.returncode:
+                logger.error("Scores could not be made beforehand: users are scored when they ask.")
+            self._filling = None
+        found = newest(self._root, self._key, self._bundle, self._n_users)
+        if found is not None and found.as_of_us > self._as_of_us:
+            self._as_of_us = found.as_of_us
+            self._take(found)
+        is_old = self._now_us() - self._as_of_us > self._max_age_us / 2
+        if is_old and self._filling is None and time.monotonic() >= self._fill_at_s:
+            self._fill_at_s = time.monotonic() + _TRY_AGAIN_S
+            self._filling = subprocess.Popen(
+                [sys.executable, "-m", "serving.fill_scores"],
+                env={**os.environ, **self._config.to_environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def close(self) -> None:
+        """End what is being filled."""
+        if self._filling is not None:
+            self._filling.kill()
+            self._filling.wait()
