@@ -90,7 +90,7 @@ class State:
         return self._history.user_position[user_id] if self._is_filed(user_id) else None
 
     def n_live_rows(self, user_id: str) -> int:
-        """How many rows came in about a user beside the data folder, which tells one profile from the next."""
+        """How many rows came in about a user beside the data folder; they tell one profile from the next."""
         live = self._live.get(user_id)
         return 0 if live is None else len(live)
 
