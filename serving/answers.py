@@ -33,7 +33,7 @@ def decision_answer(record: Record, names: Names, user_id: str) -> dict[str, Any
         "services": [_offer(rank, row, names) for rank, row in enumerate(record["shown"], start=1)],
         "n_reason": record["n_reason"],
         "prices": prices_answer(record, names),
-        "degraded": None,
+        "degraded": record["rung"] or None,
         "bundle": record["bundle"],
         "profile_as_of": iso(record["as_of_us"]),
     }

@@ -165,7 +165,7 @@ class Application:
         """Let scores that were made beforehand be used; safe from another thread."""
         for number in self._forgotten:
             scores.forget(number)
-        self.deciding.scores = scores
+        self.deciding.ladder.scores = scores
 
     def _keep_rules(self, found: RulesInForce) -> None:
         if found.rules.digest:
@@ -175,7 +175,7 @@ class Application:
         """Remove a user; what comes in about them later is refused."""
         if user_id not in self._deleted:
             self._check_known(user_id)
-        number, scores = self.state.user_number(user_id), self.deciding.scores
+        number, scores = self.state.user_number(user_id), self.deciding.ladder.scores
         if number is not None:
             self._forgotten.append(number)  # also where scores of before are mapped later
             if scores is not None:

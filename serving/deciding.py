@@ -12,23 +12,20 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import sqlalchemy as sa
 
-from offers.calendar import HOUR_US
 from offers.rules import RuleSet
 from offers.tracks import tracks_of
-from offers.types import Estimates
 from serving import answers, decision_log, kept
 from serving.database import Database
 from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
 from serving.kept import Names
-from serving.kept_scores import KeptRow, KeptScores
+from serving.ladder import Known, Ladder, estimates_of
 from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules
-from serving.recommender import Asked, Decision, estimates_of, recommend, without_exploration
+from serving.recommender import Asked, Decision, recommend, without_exploration
 from serving.records import Basis, Record, is_replayable, record_of
 from serving.schemas import RecommendAnswer, RecommendRequest
 from serving.state import State
@@ -65,8 +62,7 @@ class Deciding:
         loads = bundle.choice_load(names)
         self._longest: dict[str, int] = dict(zip(names, longest))  # list, by tier
         self._load = {} if loads is None else dict(zip(names, loads.tolist()))  # of choice, by tier
-        self._max_age_us = settings.serving.score_max_age_hours * HOUR_US
-        self.scores: KeptScores | None = None  # made beforehand; another thread may set it
+        self.ladder = Ladder(basis, state)
         self._waiting: list[tuple[RecommendRequest, asyncio.Future[Answer]]] = []
         self._at_work: set[asyncio.Future[None]] = set()
 
@@ -99,10 +95,12 @@ class Deciding:
             self._budgets.advance(now_us)
         if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
             return [decision for one in requests for decision in self.decide([one], now_us)]
-        rows = [self._kept_row(request.user_id, now_us) for request in requests]
-        asked = [self._asked(request, row, rules, now_us) for request, row in zip(requests, rows)]
-        estimates = self._estimates(asked, rows)
-        if self._budgets and asked:
+        if not requests:
+            return []
+        known = self.ladder.known([request.user_id for request in requests], now_us)
+        asked = [self._asked(request, one, rules, now_us) for request, one in zip(requests, known)]
+        estimates = estimates_of(known)
+        if self._budgets:
             asked = self._budgets.priced(asked, estimates, now_us)
         decisions = recommend(self._basis.bundle, self._basis.settings, asked, now_us, rules, estimates)
         for decision in decisions:
@@ -182,29 +180,8 @@ class Deciding:
         record = record_of("", user_id, shown, self._basis)
         return answers.unlogged_answer(record, self._basis.names, user_id)
 
-    def _kept_row(self, user_id: str, now_us: int) -> KeptRow | None:
-        """What is kept of a user, where it is of use."""
-        scores = self.scores
-        if scores is None or now_us - scores.as_of_us > self._max_age_us:
-            return None
-        number = self._state.user_number(user_id)
-        return None if number is None else scores.row(number, self._state.n_live_rows(user_id))
-
-    def _estimates(self, asked: Sequence[Asked], rows: Sequence[KeptRow | None]) -> Estimates:
-        """What the models say of these users, asked where nothing is kept."""
-        shape = (len(asked), len(self._basis.bundle.catalog))
-        uptake, uplift = np.empty(shape), np.empty(shape)
-        for place, row in enumerate(rows):
-            if row is not None:
-                uptake[place], uplift[place] = row.uptake, row.uplift_margin
-        rest = [place for place, row in enumerate(rows) if row is None]
-        if rest:
-            found = estimates_of(self._basis.bundle, [asked[place] for place in rest])
-            uptake[rest], uplift[rest] = found.uptake, found.uplift_margin
-        return Estimates(uptake, np.full(shape, np.nan), uplift)
-
-    def _asked(self, request: RecommendRequest, row: KeptRow | None, rules: RuleSet, now_us: int) -> Asked:
-        profile = self._state.profile(request.user_id, now_us) if row is None else row.profile
+    def _asked(self, request: RecommendRequest, known: Known, rules: RuleSet, now_us: int) -> Asked:
+        profile = known.profile
         longest = self._longest[profile.tier]
         return Asked(
             user_id=request.user_id,
@@ -218,6 +195,7 @@ class Deciding:
             past=self._state.past(request.user_id, profile, rules.needs, now_us),
             explain=request.explain,
             choice_load=self._load.get(profile.tier),
+            rung=known.rung,
         )
 
     def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:

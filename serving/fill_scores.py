@@ -28,6 +28,8 @@ from training.bundle_files import sync
 _AT_ONCE = 4096  # users
 _NICENESS = 10
 
+Averages = dict[str, list[list[float]]]  # by tier: uptake and uplift in margin of each service
+
 
 def fill(root: Path, key: str, state: State, bundle: Bundle, now_us: int) -> Path | None:
     """Score all users of the data folder, and let the file appear; older ones of other keys go.
@@ -44,8 +46,8 @@ def fill(root: Path, key: str, state: State, bundle: Bundle, now_us: int) -> Pat
         folder, beside = root / f"{key}-{now_us:020d}", root / ".new"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
-        _write_rows(beside / ROWS, state, bundle, now_us)
-        facts = {"format": FORMAT, "bundle": bundle.hash, "as_of_us": now_us}
+        averages = _write_rows(beside / ROWS, state, bundle, now_us)
+        facts = {"format": FORMAT, "bundle": bundle.hash, "as_of_us": now_us, "averages": averages}
         (beside / MANIFEST).write_text(json.dumps(facts))
         for file in (beside / ROWS, beside / MANIFEST, beside):
             sync(file)
@@ -57,7 +59,7 @@ def fill(root: Path, key: str, state: State, bundle: Bundle, now_us: int) -> Pat
         return folder
 
 
-def _write_rows(file: Path, state: State, bundle: Bundle, now_us: int) -> None:
+def _write_rows(file: Path, state: State, bundle: Bundle, now_us: int) -> Averages:
     history, n_users = state.history, len(state.history.user_ids)
     rows = np.lib.format.open_memmap(file, mode="w+", dtype=row_type(bundle), shape=(n_users,))
     settled = _settled(state, now_us)
@@ -72,6 +74,20 @@ def _write_rows(file: Path, state: State, bundle: Bundle, now_us: int) -> None:
         if state.user_number(user_id) is None:  # deleted: nothing is kept
             rows[number] = np.zeros((), rows.dtype)
     rows.flush()
+    return _averages(rows, bundle.tiers.names)
+
+
+def _averages(rows: NDArray[Any], tiers: Sequence[str]) -> Averages:
+    """Of the users of each tier that has some."""
+    members = {
+        tier: np.flatnonzero((rows["tier"] == place) & (rows["check"] != 0))
+        for place, tier in enumerate(tiers)
+    }
+    return {
+        tier: [rows[name][users].mean(axis=0).tolist() for name in ("uptake", "uplift_margin")]
+        for tier, users in members.items()
+        if len(users)
+    }
 
 
 def _write_live(rows: NDArray[Any], state: State, bundle: Bundle, now_us: int) -> None:

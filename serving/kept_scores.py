@@ -45,6 +45,11 @@ class KeptScores:
     bundle : Bundle
         By which the rows were scored.
 
+    Attributes
+    ----------
+    averages : dict
+        Uptake and uplift in margin of an average user of each tier, each of shape (n_services,).
+
     Raises
     ------
     ValueError
@@ -61,7 +66,11 @@ class KeptScores:
         if manifest.get("bundle") != bundle.hash or rows.dtype != expected or rows.ndim != 1:
             raise ValueError(f"{folder} must hold the scores of the bundle {bundle.hash}, got others.")
         self.folder, self.as_of_us = folder, int(manifest["as_of_us"])
-        self._rows, self._tiers = rows, bundle.tiers.names
+        self.averages = {
+            tier: (np.array(uptake), np.array(uplift))
+            for tier, (uptake, uplift) in manifest["averages"].items()
+        }
+        self._rows, self._tiers = rows.view(np.ndarray), bundle.tiers.names
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -77,8 +86,14 @@ class KeptScores:
             How many rows came in about the user so far.
         """
         found = self._rows[number]
-        content = found.tobytes()
-        if int(found["n_live_rows"]) != n_live_rows or int(found["check"]) != check_of(content):
+        return self._sound(found) if int(found["n_live_rows"]) == n_live_rows else None
+
+    def last_row(self, number: int) -> KeptRow | None:
+        """What was kept of a user, though it may be out of date; None where nothing sound is."""
+        return self._sound(self._rows[number])
+
+    def _sound(self, found: Any) -> KeptRow | None:
+        if int(found["check"]) != check_of(found.tobytes()):
             return None
         profile = Profile(found["features"], self._tiers[int(found["tier"])], int(found["as_of_us"]))
         return KeptRow(profile, found["uptake"], found["uplift_margin"])

@@ -44,6 +44,7 @@ class Asked:
     money: float = 0.0  # what a unit of money spent must earn more, because a budget binds
     showing: NDArray[np.float64] | None = None  # (n_services,) money charged for each showing; None: nothing
     closed: Closed | None = None  # what no budget has room for, by the reason; None: nothing
+    rung: str = ""  # of the ladder (``serving.ladder``), where something was missing
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,8 @@ def _offered(
 ) -> tuple[Offered, ...]:
     catalog = bundle.catalog
     money_price = settings.decision.money_price + asked.money
-    reasons = explain(bundle, money_price, asked.profile, shown) if asked.explain and shown else {}
+    has_reasons = asked.explain and shown and not asked.rung  # lower rungs are not what the models say
+    reasons = explain(bundle, money_price, asked.profile, shown) if has_reasons else {}
     offered = []
     for position, propensity, inclusion in zip(shown, propensities, inclusions):
         uptake = float(estimates.uptake[0, position])

@@ -84,6 +84,7 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis) 
         "money": asked.money,
         "showing": None if asked.showing is None else _packed("showing", asked.showing),
         "closed": asked.closed,
+        "rung": asked.rung,
         "arm": decision.arm,
         "shown": [_shown(one) for one in decision.offered],
         "slate_propensity": decision.slate_propensity,
@@ -132,6 +133,7 @@ def asked_of(record: Record) -> Asked:
         money=record["money"],
         showing=None if record["showing"] is None else numbers_of(record, "showing"),
         closed=record["closed"],
+        rung=record["rung"],
     )
 
 

@@ -12,10 +12,11 @@ from features.rules_file import parse_yaml
 from offers.rule_parsing import parse_rules
 from offers.rules import RuleSet
 from offers.settings import Settings
-from offers.types import Progress
+from offers.types import Estimates, Progress
 from serving import kept
 from serving.database import decisions
-from serving.recommender import recommend
+from serving.ladder import CONSTANT_LIST, TIER_LIST
+from serving.recommender import Asked, estimates_of, recommend
 from serving.records import (
     PACKED,
     Basis,
@@ -183,7 +184,8 @@ def _decide_again(
     bundle: Bundle, settings: Settings, rules: RuleSet, records: Sequence[Record]
 ) -> list[Record]:
     moments = np.array([record["decided_at_us"] for record in records])
-    made = recommend(bundle, settings, [asked_of(record) for record in records], moments, rules)
+    asked = [asked_of(record) for record in records]
+    made = recommend(bundle, settings, asked, moments, rules, _estimates(bundle, asked, records))
     names_hash = kept.Names.of(bundle).to_kept().hash
     return [
         record_of(
@@ -194,6 +196,16 @@ def _decide_again(
         )
         for record, decision in zip(records, made, strict=True)
     ]
+
+
+def _estimates(bundle: Bundle, asked: Sequence[Asked], records: Sequence[Record]) -> Estimates:
+    """What the models say of the profiles; where they were not asked, what stood in their place."""
+    found = estimates_of(bundle, asked)
+    for place, record in enumerate(records):
+        if record["rung"] in (TIER_LIST, CONSTANT_LIST):
+            found.uptake[place] = numbers_of(record, "uptake")
+            found.uplift_margin[place] = numbers_of(record, "uplift_margin")
+    return found
 
 
 def _differences(recorded: Record, replayed: Record) -> tuple[Difference, ...]:

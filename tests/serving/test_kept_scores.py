@@ -38,7 +38,7 @@ def test_each_row_is_what_would_be_computed_at_once(application, scores, clock):
 
 def test_what_comes_in_makes_a_row_useless_and_so_does_its_age(application, scores, clock):
     deciding, users = application.deciding, application.state.history.user_ids
-    deciding.scores = scores
+    deciding.ladder.scores = scores
     made_at_us = clock()
     clock.now_us += DAY_US // 2
     (decision,) = deciding.decide([RecommendRequest(user_id=users[0])], clock())
@@ -56,7 +56,7 @@ def test_decisions_from_kept_rows_and_from_none_are_the_same(application, scores
     requests = [RecommendRequest(user_id=user_id) for user_id in (*users[:60], "a stranger")]
     now = clock() + 10  # what the fifth user did is known to both
     at_once = deciding.decide(requests, clock())
-    deciding.scores = scores
+    deciding.ladder.scores = scores
     for one, other in zip(at_once, deciding.decide(requests, now), strict=True):
         assert (one.policy_list, one.worth_by_length) == (other.policy_list, other.worth_by_length)
         assert one.estimates.uplift_margin.tobytes() == other.estimates.uplift_margin.tobytes()
