@@ -1,0 +1,1 @@
+"""The service beside empty BentoML services and the usual tutorial, in one run."""

@@ -1,0 +1,141 @@
+"""The service beside empty BentoML services and the usual tutorial.
+
+python -m benchmarks.serving                                  # 100,000 users of 35 services, made once
+python -m benchmarks.serving --users 3000 --rounds 3 --json   # small
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.serving.measures import first_answer_cpu_ms, for_users, in_rounds, load_of, ratios
+from benchmarks.serving.processes import ROOT, Server, free_port, started
+from benchmarks.serving.shop import Shop, make_shop
+
+_EMPTY = {  # started as BentoML's documentation does, and what a complete answer of theirs holds
+    "default_noop": ("noop:Noop", "/recommend"),
+    "lean_noop": ("noop:LeanNoop", "/lean/recommend"),
+    "tutorial": ("tutorial:Tutorial", "/recommend"),
+}
+_N_UNKEPT = 400  # users who get an event
+
+
+@contextmanager
+def perkwise_served(shop: Shop) -> Iterator[Server]:
+    """The service as a user starts it, on a database of its own."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(dir=shop.home, prefix="state-") as state:
+        command = [sys.executable, "-m", "perkwise", "serve", "--data", shop.data, "--bundle", shop.bundle]
+        command += ["--state", Path(state) / "state.db", "--port", str(port)]
+        log = shop.home / "perkwise.log"
+        with started(command, port, log, {"PERKWISE_HOME": str(shop.home)}) as server:
+            yield server
+
+
+@contextmanager
+def bento_served(name: str, target: str, work: Path) -> Iterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", f"benchmarks.serving.{target}"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with started(command, port, work / f"{name}.log", {"PYTHONPATH": str(ROOT)}) as server:
+        yield server
+
+
+def measure(shop: Shop, work: Path, n_rounds: int, seconds: float, n_connections: int) -> dict[str, Any]:
+    """Everything, in one run."""
+    user_ids = np.random.default_rng(0).permutation(shop.user_ids()).tolist()
+    asks = for_users(user_ids, "/recommend", '"degraded":null')
+    with ExitStack() as stack:
+        others = {
+            name: stack.enter_context(bento_served(name, target, work))
+            for name, (target, _) in _EMPTY.items()
+        }
+        with perkwise_served(shop) as first:
+            first_ready_s = first.ready_s
+        ours = stack.enter_context(perkwise_served(shop))
+        servers = {"perkwise": (ours, asks)}
+        for name, (_, path) in _EMPTY.items():
+            servers[name] = (others[name], for_users([str(n) for n in range(10_000)], path, '"offers":'))
+        rounds = in_rounds(servers, n_rounds, seconds, n_connections)
+        alone, alone_cpu_s = load_of(ours, asks, 1, 2 * seconds)
+        unkept = [json.loads(ask.body)["user_id"] for ask in islice(asks, _N_UNKEPT)]
+        pss, rss = ours.memory_mib()
+        compared = {name: ratios(rounds["perkwise"], rounds[name]) for name in _EMPTY}
+        return {
+            **{f"ratio_to_{name}": one["median"] for name, one in compared.items()},
+            "ratios": compared,
+            "p50_ms": alone.p50_ms,
+            "p99_ms": alone.p99_ms,
+            "one_connection": {"per_s": alone.per_second, "cpu_us": 1e6 * alone_cpu_s / alone.n_answers},
+            "unkept_cpu_ms": first_answer_cpu_ms(ours, unkept),
+            "first_ready_s": first_ready_s,
+            "ready_s": ours.ready_s,
+            "errors": alone.errors + sum(one.errors for one in rounds.values()),
+            "pss_mib": pss,
+            "rss_mib": rss,
+            "servers": {name: one.summary() for name, one in rounds.items()},
+        }
+
+
+def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
+    """The tables of the README."""
+    yield "| service | answers a second | CPU µs | p50 / p95 / p99 ms | errors | Perkwise, times (rounds) |"
+    yield "|---|---|---|---|---|---|"
+    for name, one in found["servers"].items():
+        times = found["ratios"].get(name)
+        told = "" if times is None else f"{times['median']:.2f} ({times['min']:.2f} to {times['max']:.2f})"
+        yield (
+            f"| {name} | {one['per_s']:,.0f} ({one['min_per_s']:,.0f} to {one['max_per_s']:,.0f}) "
+            f"| {one['cpu_us']:,.0f} | {one['p50_ms']:.1f} / {one['p95_ms']:.1f} / {one['p99_ms']:.1f} "
+            f"| {one['errors']:,} | {told} |"
+        )
+    yield ""
+    yield "| measured | |"
+    yield "|---|---|"
+    one = found["one_connection"]
+    yield f"| one connection: p50 / p99 ms | {found['p50_ms']:.2f} / {found['p99_ms']:.2f} |"
+    yield f"| one connection: requests a second, CPU µs | {one['per_s']:,.0f}, {one['cpu_us']:,.0f} |"
+    yield f"| first answer after an event, CPU ms | {found['unkept_cpu_ms']:.1f} |"
+    yield f"| start to ready, first / again, s | {found['first_ready_s']:.1f} / {found['ready_s']:.1f} |"
+    yield f"| memory PSS / RSS, MiB | {found['pss_mib']:,.0f} / {found['rss_mib']:,.0f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--services", type=int, default=35)
+    parser.add_argument("--work", type=Path, default=ROOT / "var" / "benchmarks" / "serving")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each service in each round")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    asked = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # children inherit it
+    work = asked.work.resolve()
+    shop = make_shop(work, asked.users, asked.services)
+    found = {
+        "users": asked.users,
+        "services": asked.services,
+        "connections": asked.connections,
+        **measure(shop, work, asked.rounds, asked.seconds, asked.connections),
+    }
+    print(json.dumps(found) if asked.json else "\n".join(lines_of(found)))
+    if found["errors"]:
+        sys.exit(f"{found['errors']} requests were not answered with 200 and a whole answer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What is measured of running servers."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from statistics import median
+from uuid import uuid4
+
+import httpx
+
+from benchmarks.serving.load import Ask, Load, run_load
+from benchmarks.serving.processes import Server
+
+_MOST_PER_S = 8000  # answers of any of the servers
+
+
+@dataclass
+class Rounds:
+    """The loads of one server, round by round."""
+
+    per_second: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)  # of the server, for each answer
+    p50_ms: list[float] = field(default_factory=list)
+    p95_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    def add(self, load: Load, cpu_s: float) -> None:
+        self.per_second.append(load.per_second)
+        self.cpu_us.append(1e6 * cpu_s / load.n_answers)
+        self.p50_ms.append(load.p50_ms)
+        self.p95_ms.append(load.p95_ms)
+        self.p99_ms.append(load.p99_ms)
+        self.errors += load.errors
+
+    def summary(self) -> dict[str, object]:
+        """Medians of the rounds, and the lowest and highest rate."""
+        rates = {"min_per_s": min(self.per_second), "max_per_s": max(self.per_second)}
+        return {
+            "per_s": median(self.per_second),
+            **rates,
+            "cpu_us": median(self.cpu_us),
+            "p50_ms": median(self.p50_ms),
+            "p95_ms": median(self.p95_ms),
+            "p99_ms": median(self.p99_ms),
+            "errors": self.errors,
+        }
+
+
+def for_users(user_ids: Sequence[str], path: str, holds: str) -> Iterator[Ask]:
+    """Requests for one user after another, over and over."""
+    return (Ask(path, json.dumps({"user_id": user_id}), holds) for user_id in cycle(user_ids))
+
+
+def load_of(server: Server, asks: Iterator[Ask], n_connections: int, seconds: float) -> tuple[Load, float]:
+    """What callers got, and the server's CPU seconds."""
+    cpu_s = server.cpu_s()
+    load = run_load(server.port, list(islice(asks, int(_MOST_PER_S * seconds))), n_connections, seconds)
+    cpu_s = server.cpu_s() - cpu_s
+    if load.errors:
+        print(f"{load.errors} errors, such as: {load.first_error}", file=sys.stderr)
+    if not load.n_answers:
+        raise SystemExit(f"nothing was answered: {load.first_error}")
+    return load, cpu_s
+
+
+def in_rounds(
+    servers: Mapping[str, tuple[Server, Iterator[Ask]]], n_rounds: int, seconds: float, n_connections: int
+) -> dict[str, Rounds]:
+    """Each server in turn, over and over, so that all meet the same moods of the machine."""
+    rounds = {name: Rounds() for name in servers}
+    for server, asks in servers.values():  # whatever is made at the first request
+        load_of(server, asks, n_connections, 1)
+    for number in range(n_rounds):
+        for name, (server, asks) in servers.items():
+            rounds[name].add(*load_of(server, asks, n_connections, seconds))
+        told = ", ".join(f"{name} {one.per_second[-1]:,.0f}/s" for name, one in rounds.items())
+        print(f"round {number + 1} of {n_rounds}: {told}", file=sys.stderr)
+    return rounds
+
+
+def ratios(ours: Rounds, other: Rounds) -> dict[str, float]:
+    """How many times as many requests a second: of the medians, and the lowest and highest of a round.
+
+    >>> ratios(Rounds(per_second=[10.0, 20.0, 60.0]), Rounds(per_second=[10.0, 10.0, 20.0]))
+    {'median': 2.0, 'min': 1.0, 'max': 3.0}
+    """
+    by_round = [mine / its for mine, its in zip(ours.per_second, other.per_second, strict=True)]
+    return {
+        "median": median(ours.per_second) / median(other.per_second),
+        "min": min(by_round),
+        "max": max(by_round),
+    }
+
+
+def first_answer_cpu_ms(server: Server, user_ids: Sequence[str]) -> float:
+    """CPU of an answer for a user of whom something was learned since the last one.
+
+    Half of the users get an event and then an answer, the others an event alone; one connection.
+    """
+    half = len(user_ids) // 2
+    both = [ask for user_id in user_ids[:half] for ask in (_event(user_id), _recommend(user_id))]
+    events = [_event(user_id) for user_id in user_ids[half : 2 * half]]
+    both_s, events_s = (_cpu_s_of_all(server, asks) for asks in (both, events))
+    return 1000 * (both_s - events_s) / half
+
+
+def visible_ms(server: Server, user_ids: Sequence[str], n_connections: int) -> list[float]:
+    """For each user, from sending an event until it is in the profile on every connection."""
+    return asyncio.run(_visible_ms(server.port, user_ids, n_connections))
+
+
+async def _visible_ms(port: int, user_ids: Sequence[str], n_connections: int) -> list[float]:
+    limits = httpx.Limits(max_connections=1)
+    address = f"http://127.0.0.1:{port}"
+    clients = [httpx.AsyncClient(base_url=address, limits=limits) for _ in range(n_connections)]
+    found = []
+    for user_id in user_ids:
+        n_before = await _n_events(clients[0], user_id)
+        began = time.perf_counter()
+        answer = await clients[0].post("/events", content=_event(user_id).body)
+        answer.raise_for_status()
+        await asyncio.gather(*(_until_above(client, user_id, n_before) for client in clients))
+        found.append(1000 * (time.perf_counter() - began))
+    for client in clients:
+        await client.aclose()
+    return found
+
+
+async def _until_above(client: httpx.AsyncClient, user_id: str, n_events: float) -> None:
+    while await _n_events(client, user_id) <= n_events:
+        await asyncio.sleep(0.001)
+
+
+async def _n_events(client: httpx.AsyncClient, user_id: str) -> float:
+    answer = await client.get(f"/users/{user_id}/profile")
+    answer.raise_for_status()
+    return float(answer.json()["features"]["n_viewed_7d"])
+
+
+def _cpu_s_of_all(server: Server, asks: Sequence[Ask]) -> float:
+    cpu_s = server.cpu_s()
+    load = run_load(server.port, asks, n_connections=1, seconds=60)
+    cpu_s = server.cpu_s() - cpu_s
+    if load.n_answers < len(asks):
+        raise SystemExit(
+            f"{len(asks)} requests must be answered within a minute, got {load.n_answers}; {load.first_error}"
+        )
+    return cpu_s
+
+
+def _recommend(user_id: str) -> Ask:
+    return Ask("/recommend", json.dumps({"user_id": user_id}), '"degraded":null')
+
+
+def _event(user_id: str) -> Ask:
+    row = {
+        "event_id": uuid4().hex,
+        "user_id": user_id,
+        "event": "viewed",
+        "at": datetime.now(UTC).isoformat(),
+    }
+    return Ask("/events", json.dumps({"events": [row]}), '"accepted":1')

@@ -1,0 +1,102 @@
+"""Servers as processes of their own: start and end them, and what they and their children take."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    port: int
+    pid: int
+    ready_s: float  # from its start until it was ready
+
+    def pids(self) -> list[int]:
+        """The process and all below it."""
+        found, todo = [], [self.pid]
+        while todo:
+            found.append(todo.pop())
+            for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+                todo += map(int, children.read_text().split())
+        return found
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / _TICKS
+
+    def memory_mib(self) -> tuple[float, float]:
+        """PSS, in which pages that processes share are counted once, and RSS, in which they are not."""
+        sizes = {"Pss:": 0, "Rss:": 0}
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                name, kib, *_ = line.split()
+                if name in sizes:
+                    sizes[name] += int(kib)
+        return sizes["Pss:"] / 1024, sizes["Rss:"] / 1024
+
+
+@contextmanager
+def started(
+    command: Sequence[str | Path], port: int, log: Path, environment: Mapping[str, str]
+) -> Iterator[Server]:
+    """A server once it is ready at /readyz; it and all that it started are ended at the end.
+
+    Raises
+    ------
+    SystemExit
+        Where it ends before it is ready.
+    """
+    began = time.perf_counter()
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**os.environ, "BENTOML_DO_NOT_TRACK": "True", **environment},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, port, log)
+        yield Server(port, process.pid, time.perf_counter() - began)
+    finally:
+        _end(process)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    with httpx.Client() as client:
+        while process.poll() is None:
+            with suppress(httpx.TransportError):
+                if client.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                    return
+            time.sleep(0.05)
+    raise SystemExit(f"a server ended before it was ready; {log} holds what it said")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind
+    process.wait()

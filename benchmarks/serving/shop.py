@@ -1,0 +1,54 @@
+"""The shop that is served: simulated customers and a bundle trained on them, made where they are missing."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.serving.processes import ROOT
+
+_DAYS = 180
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A data folder, and the bundle that was trained on it."""
+
+    home: Path  # what the service keeps is below it
+    data: Path
+    bundle: Path
+
+    def user_ids(self) -> list[str]:
+        users = pd.read_parquet(self.data / "users.parquet", columns=["user_id"])
+        return users["user_id"].astype(str).tolist()
+
+
+def make_shop(work: Path, n_users: int, n_services: int) -> Shop:
+    """The shop of that size below ``work``; made in minutes to half an hour where it is not there."""
+    home = work / f"{n_users}x{n_services}"
+    data, trained = home / "shop", home / "trained.json"
+    home.mkdir(parents=True, exist_ok=True)
+    if not (data / "users.parquet").is_file():
+        size = ["--users", str(n_users), "--services", str(n_services), "--days", str(_DAYS), "--seed", "1"]
+        perkwise(home, "world", *size, str(data))
+    if not trained.is_file():
+        answer = perkwise(home, "train", str(data), "--trials", "0", "--json")
+        trained.write_text(answer)
+    return Shop(home, data, Path(json.loads(trained.read_text())["path"]))
+
+
+def perkwise(home: Path, *arguments: str) -> str:
+    """What a command of Perkwise writes to standard output; all it keeps is below ``home``."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "perkwise", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PERKWISE_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return ran.stdout
