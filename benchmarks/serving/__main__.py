@@ -17,9 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving.measures import first_answer_cpu_ms, for_users, in_rounds, load_of, ratios
+from benchmarks.serving.measures import (
+    first_answer_cpu_ms,
+    for_users,
+    in_rounds,
+    load_of,
+    ratios,
+    visible_ms,
+)
 from benchmarks.serving.processes import ROOT, Server, free_port, started
-from benchmarks.serving.shop import Shop, make_shop
+from benchmarks.serving.shop import Shop, make_shop, with_workers
+from offers.settings import ServingSettings
 
 _EMPTY = {  # started as BentoML's documentation does, and what a complete answer of theirs holds
     "default_noop": ("noop:Noop", "/recommend"),
@@ -27,6 +35,7 @@ _EMPTY = {  # started as BentoML's documentation does, and what a complete answe
     "tutorial": ("tutorial:Tutorial", "/recommend"),
 }
 _N_UNKEPT = 400  # users who get an event
+_N_EVENTS = 300  # to be seen by every worker
 
 
 @contextmanager
@@ -34,7 +43,8 @@ def perkwise_served(shop: Shop) -> Iterator[Server]:
     """The service as a user starts it, on a database of its own."""
     port = free_port()
     with tempfile.TemporaryDirectory(dir=shop.home, prefix="state-") as state:
-        command = [sys.executable, "-m", "perkwise", "serve", "--data", shop.data, "--bundle", shop.bundle]
+        command: list[str | Path] = [sys.executable, "-m", "perkwise", "serve"]
+        command += ["--data", shop.data, "--bundle", shop.bundle]
         command += ["--state", Path(state) / "state.db", "--port", str(port)]
         log = shop.home / "perkwise.log"
         with started(command, port, log, {"PERKWISE_HOME": str(shop.home)}) as server:
@@ -46,7 +56,8 @@ def bento_served(name: str, target: str, work: Path) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", f"benchmarks.serving.{target}"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    with started(command, port, work / f"{name}.log", {"PYTHONPATH": str(ROOT)}) as server:
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # more threads make LightGBM slower here
+    with started(command, port, work / f"{name}.log", environment) as server:
         yield server
 
 
@@ -86,6 +97,27 @@ def measure(shop: Shop, work: Path, n_rounds: int, seconds: float, n_connections
         }
 
 
+def measure_workers(shop: Shop, n_connections: int, seconds: float) -> dict[str, Any]:
+    """What a second worker adds, and how soon both know what one of them was told."""
+    if not hasattr(ServingSettings(), "workers"):
+        return {}
+    user_ids = np.random.default_rng(1).permutation(shop.user_ids()).tolist()
+    found = []
+    for n_workers in (1, 2):
+        with perkwise_served(with_workers(shop, n_workers)) as server:
+            asks = for_users(user_ids, "/recommend", '"degraded":null')
+            load, _ = load_of(server, asks, n_connections, seconds)
+            pss, _ = server.memory_mib()
+            visible = visible_ms(server, n_workers, user_ids[:_N_EVENTS])
+        found.append({"per_s": load.per_second, "pss_mib": pss, "visible_p99_ms": np.quantile(visible, 0.99)})
+    one, two = found
+    return {
+        "visible_p99_ms": two["visible_p99_ms"],
+        "further_worker_mib": two["pss_mib"] - one["pss_mib"],
+        "two_workers_per_s": two["per_s"],
+    }
+
+
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """The tables of the README."""
     yield "| service | answers a second | CPU µs | p50 / p95 / p99 ms | errors | Perkwise, times (rounds) |"
@@ -106,6 +138,10 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| one connection: requests a second, CPU µs | {one['per_s']:,.0f}, {one['cpu_us']:,.0f} |"
     yield f"| first answer after an event, CPU ms | {found['unkept_cpu_ms']:.1f} |"
     yield f"| start to ready, first / again, s | {found['first_ready_s']:.1f} / {found['ready_s']:.1f} |"
+    if "visible_p99_ms" in found:
+        yield f"| an event in the answers of both workers: p99 ms | {found['visible_p99_ms']:.1f} |"
+        yield f"| two workers: answers a second | {found['two_workers_per_s']:,.0f} |"
+        yield f"| a further worker, MiB of PSS | {found['further_worker_mib']:,.0f} |"
     yield f"| memory PSS / RSS, MiB | {found['pss_mib']:,.0f} / {found['rss_mib']:,.0f} |"
 
 
@@ -131,6 +167,7 @@ def main() -> None:
         "services": asked.services,
         "connections": asked.connections,
         **measure(shop, work, asked.rounds, asked.seconds, asked.connections),
+        **measure_workers(shop, asked.connections, asked.seconds),
     }
     print(json.dumps(found) if asked.json else "\n".join(lines_of(found)))
     if found["errors"]:

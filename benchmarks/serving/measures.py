@@ -17,6 +17,7 @@ from benchmarks.serving.load import Ask, Load, run_load
 from benchmarks.serving.processes import Server
 
 _MOST_PER_S = 8000  # answers of any of the servers
+_CONNECTIONS_A_WORKER = 8
 
 
 @dataclass
@@ -110,15 +111,26 @@ def first_answer_cpu_ms(server: Server, user_ids: Sequence[str]) -> float:
     return 1000 * (both_s - events_s) / half
 
 
-def visible_ms(server: Server, user_ids: Sequence[str], n_connections: int) -> list[float]:
-    """For each user, from sending an event until it is in the profile on every connection."""
-    return asyncio.run(_visible_ms(server.port, user_ids, n_connections))
+def visible_ms(server: Server, n_workers: int, user_ids: Sequence[str]) -> list[float]:
+    """For each user, from sending an event until it is in the profile that every worker tells.
+
+    Raises
+    ------
+    SystemExit
+        Where the connections are all held by fewer workers.
+    """
+    return asyncio.run(_visible_ms(server, n_workers, user_ids))
 
 
-async def _visible_ms(port: int, user_ids: Sequence[str], n_connections: int) -> list[float]:
-    limits = httpx.Limits(max_connections=1)
-    address = f"http://127.0.0.1:{port}"
-    clients = [httpx.AsyncClient(base_url=address, limits=limits) for _ in range(n_connections)]
+async def _visible_ms(server: Server, n_workers: int, user_ids: Sequence[str]) -> list[float]:
+    address = f"http://127.0.0.1:{server.port}"
+    clients = [
+        httpx.AsyncClient(base_url=address, limits=httpx.Limits(max_connections=1))
+        for _ in range(_CONNECTIONS_A_WORKER * n_workers)
+    ]
+    await asyncio.gather(*(_n_events(client, user_ids[0]) for client in clients))
+    if server.n_answering() < n_workers:
+        raise SystemExit(f"{n_workers} workers must hold connections, {server.n_answering()} do")
     found = []
     for user_id in user_ids:
         n_before = await _n_events(clients[0], user_id)
@@ -140,7 +152,7 @@ async def _until_above(client: httpx.AsyncClient, user_id: str, n_events: float)
 async def _n_events(client: httpx.AsyncClient, user_id: str) -> float:
     answer = await client.get(f"/users/{user_id}/profile")
     answer.raise_for_status()
-    return float(answer.json()["features"]["n_viewed_7d"])
+    return float(answer.json()["features"]["viewed_30d"])
 
 
 def _cpu_s_of_all(server: Server, asks: Sequence[Ask]) -> float:

@@ -14,6 +14,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
+_ESTABLISHED = "01"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class Server:
         """User and system time so far."""
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]
         return sum(int(one[11]) + int(one[12]) for one in fields) / _TICKS
+
+    def n_answering(self) -> int:
+        """How many of its processes hold a caller's connection."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        local = f"0100007F:{self.port:04X}"
+        inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == local and row[3] == _ESTABLISHED}
+        return sum(bool(inodes & _open_files(pid)) for pid in self.pids())
 
     def memory_mib(self) -> tuple[float, float]:
         """PSS, in which pages that processes share are counted once, and RSS, in which they are not."""
@@ -75,6 +83,14 @@ def started(
         yield Server(port, process.pid, time.perf_counter() - began)
     finally:
         _end(process)
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(file))
+    return found
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,18 @@ class Shop:
     def user_ids(self) -> list[str]:
         users = pd.read_parquet(self.data / "users.parquet", columns=["user_id"])
         return users["user_id"].astype(str).tolist()
+
+
+def with_workers(shop: Shop, n_workers: int) -> Shop:
+    """The same shop, served by so many processes."""
+    data = shop.home / f"shop-{n_workers}-workers"
+    data.mkdir(exist_ok=True)
+    for file in shop.data.glob("*.parquet"):
+        (data / file.name).unlink(missing_ok=True)
+        (data / file.name).symlink_to(file)
+    settings = (shop.data / "perkwise.toml").read_text()
+    (data / "perkwise.toml").write_text(f"{settings}\n[serving]\nworkers = {n_workers}\n")
+    return replace(shop, data=data)
 
 
 def make_shop(work: Path, n_users: int, n_services: int) -> Shop:
