@@ -115,6 +115,7 @@ class TrainingSettings:
 class ServingSettings:
     data: str = "var/demo"  # the data folder of the users who are served, seen from perkwise.toml
     port: int = _between(1, 65535, 3000)
+    workers: int = _between(1, 64, 1)  # processes that answer; one for each processor, or fewer
     max_batch: int = _between(1, 100_000, 1000)  # rows in one request
     max_body_bytes: int = _between(1024, 2**30, 4 * 2**20)
     requests_per_second: float = _between(0, 1e6, 0.0)  # of each API key; 0: no limit

@@ -1,10 +1,13 @@
-"""Run the service in this very process: what ends the process ends the service, and leaves nothing behind."""
+"""Run the service, in this very process or in workers of it: what ends the process leaves nothing behind."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +20,7 @@ from serving.edge import Guard
 from serving.logs import start_logging
 from serving.protocol import LimitedProtocol
 from serving.service import Perkwise, routes
+from serving.workers import Supervisor
 
 logger = logging.getLogger("perkwise")
 
@@ -37,6 +41,7 @@ def serve(
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
     At SIGTERM ``/readyz`` says no at once; all else is answered on for ``settings.serving.drain_seconds``.
+    Where ``settings.serving.workers`` is above 1, so many processes answer; this one starts and ends them.
 
     Parameters
     ----------
@@ -63,25 +68,50 @@ def serve(
     """
     port = settings.serving.port if port is None else port
     start_logging(settings.serving.log_format, settings.serving.log_level)
-    _check_free(host, port)
+    listening = _listening(host, port)
     os.environ.update(ServeConfig(data, bundle, state, settings, host, rules, audit).to_environment())
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    n_workers, drain_s = settings.serving.workers, settings.serving.drain_seconds
+    addresses = ", ".join(map(_address, listening))
+    tell_ready = partial(logger.info, "Ready at %s", addresses)
+    tell_drain = partial(logger.info, "Told to end: not ready any more, answering on for %g s.", drain_s)
+    if n_workers == 1:
+        _answer(listening, drain_s, tell_ready, tell_drain)
+        return
+
+    def work(place: int, tell: Callable[[], None]) -> None:
+        _answer(listening, drain_s, tell, lambda: None)
+
+    def end(number: int) -> None:
+        for one in listening:
+            one.close()  # else the kernel would take connections that no worker answers
+        if drain_s and number == signal.SIGTERM:
+            tell_drain()
+
+    Supervisor(n_workers, work, tell_ready, end).run()
+
+
+def _answer(
+    listening: list[socket.socket],
+    drain_seconds: float,
+    on_ready: Callable[[], None],
+    on_drain: Callable[[], None],
+) -> None:
+    """Answer what comes in, until this process is told to end."""
     app = _Watched(Perkwise.to_asgi())  # type: ignore[attr-defined]
-    server = _Server(http_config(app, host, port), settings.serving.drain_seconds)
+    server = _Server(http_config(app), drain_seconds, on_ready, on_drain)
     try:
-        server.run()
+        server.run(listening)
     except SystemExit:
         if app.fault is not None:
             raise app.fault from None
         raise
 
 
-def http_config(app: Any, host: str, port: int) -> uvicorn.Config:
+def http_config(app: Any) -> uvicorn.Config:
     """How uvicorn speaks HTTP for an application."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=LimitedProtocol,
         ws="none",
         log_level="critical",
@@ -95,16 +125,20 @@ def http_config(app: Any, host: str, port: int) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """A server that, told to end, first says that it is not ready; it ends well, with the exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain_seconds: float,
+        on_ready: Callable[[], None],
+        on_drain: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._drain_seconds = drain_seconds
+        self._drain_seconds, self._on_ready, self._on_drain = drain_seconds, on_ready, on_drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        for one in self.servers:
-            for listening in one.sockets:
-                logger.info("Ready at %s", _address(listening))
+        self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         guard: Guard | None = getattr(routes.state, "guard", None)
@@ -112,7 +146,7 @@ class _Server(uvicorn.Server):
         if guard is not None:
             guard.is_draining = True
         if sig == signal.SIGTERM and self.started and not is_second and self._drain_seconds:
-            logger.info("Told to end: not ready any more, answering on for %g s.", self._drain_seconds)
+            self._on_drain()
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._exit)
         elif is_second and sig == signal.SIGINT:
             self.should_exit = self.force_exit = True
@@ -123,22 +157,46 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _address(listening: Any) -> str:
+def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _check_free(host: str, port: int) -> None:
-    """Tell a port in use before the data are read, which takes seconds."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(
-                f"port {port} on {host} cannot be listened on ({error.strerror}): "
-                "stop what uses it, or take another port."
-            ) from error
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """A bound socket for each address of the host; a port in use is told before the data are read."""
+    found: list[socket.socket] = []
+    fault: OSError | None = None
+    try:
+        for family, *_, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                found.append(_bound(family, address))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                fault = error  # such as ::1 of localhost on a machine without IPv6
+        if fault is not None and not found:
+            raise fault
+    except OSError as error:
+        raise OSError(
+            f"port {port} on {host} cannot be listened on ({error.strerror}): "
+            "stop what uses it, or take another port."
+        ) from error
+    return found
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 class _Watched:

@@ -73,7 +73,8 @@ def serving(application: Application, guard: Guard) -> Iterator[Live]:
     async def no_bento(scope, receive, send):
         raise AssertionError(f"the edge passed on {scope['type']}")
 
-    config = http_config(Edge(no_bento, make_routes(application, guard)), "127.0.0.1", 0)
+    config = http_config(Edge(no_bento, make_routes(application, guard)))
+    config.host, config.port = "127.0.0.1", 0
     config.lifespan = "off"
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

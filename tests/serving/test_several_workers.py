@@ -1,0 +1,119 @@
+"""`perkwise serve` with two workers at one port, in processes of their own."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from serving.config import ServeConfig
+from serving.launch import serve
+from tests.project import free_port
+from tests.serving.own_process import started, wait_until_ready
+from tests.serving.test_process import children, with_settings
+from tests.serving.test_workers import is_alive, wait_for
+
+
+@pytest.fixture
+def config(data, bundle, settings, tmp_path):
+    return with_settings(ServeConfig(data, bundle.path, tmp_path / "state.db", settings), workers=2)
+
+
+@contextmanager
+def two_workers(config, **options):
+    """The process, what it says, and the address; both workers are ready."""
+    port = free_port()
+    with started(config, port, **options) as (process, told):
+        wait_until_ready(port, process)
+        wait_for(lambda: process.poll() is not None or any("Ready at" in line for line in told))
+        yield process, told, f"http://127.0.0.1:{port}"
+
+
+def test_two_workers_answer_and_end_together(config, user_id):
+    with two_workers(config) as (process, told, url):
+        workers = children(process.pid)
+        assert len(workers) == 2
+        assert httpx.post(f"{url}/recommend", json={"user_id": user_id}).json()["decision_id"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert not any(map(is_alive, workers))
+    assert sum("Ready at" in line for line in told) == 1
+
+
+def test_a_port_in_use_is_told_before_anything_is_read(config):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"port {port} on 127.0.0.1 cannot be listened on"):
+            serve(config.data, config.bundle, config.state, config.settings, port=port)
+
+
+@pytest.mark.slow
+def test_what_keeps_a_worker_from_starting_is_told_as_by_one_process(config, tmp_path):
+    port = free_port()
+    with started(replace(config, data=tmp_path / "none"), port) as (process, told):
+        assert process.wait(timeout=60) == 1
+    assert sum("Error: " in line for line in told) == 1, told
+    assert "none" in told[-1]
+
+
+@pytest.mark.slow
+def test_the_supervisor_killed_leaves_no_worker_and_the_next_start_goes_on(config, user_id):
+    with two_workers(config) as (process, _, url):
+        workers = children(process.pid)
+        kept = httpx.post(f"{url}/recommend", json={"user_id": user_id}).json()
+        process.kill()
+        process.wait(timeout=20)
+        wait_for(lambda: not any(map(is_alive, workers)))
+        port = int(url.rpartition(":")[2])
+        with started(config, port) as (again, _):
+            wait_until_ready(port, again)
+            assert httpx.get(f"{url}/decisions/{kept['decision_id']}").status_code == 200
+
+
+@pytest.mark.slow
+def test_told_to_end_two_workers_lose_no_request(config, user_id):
+    """Callers keep their connections, as a load balancer does, and stop at the first /readyz that says no."""
+    answered, faults = [0], []
+
+    def call(url):
+        with httpx.Client(base_url=url, timeout=20, trust_env=False) as http:
+            try:
+                while http.get("/readyz").status_code == 200:
+                    answer = http.post("/recommend", json={"user_id": user_id})
+                    assert answer.status_code in (200, 429), answer.text
+                    answered[0] += 1
+            except (httpx.TransportError, AssertionError) as error:
+                faults.append(repr(error))
+
+    with two_workers(with_settings(config, drain_seconds=1.0)) as (process, told, url):
+        callers = [threading.Thread(target=call, args=(url,)) for _ in range(8)]
+        for one in callers:
+            one.start()
+        wait_for(lambda: answered[0] > 100 or faults)
+        process.send_signal(signal.SIGTERM)
+        for one in callers:
+            one.join(timeout=60)
+        assert process.wait(timeout=60) == 0
+    assert faults == []
+    assert sum("answering on for 1 s" in line for line in told) == 1
+
+
+@pytest.mark.slow
+def test_interrupted_twice_it_ends_at_once(config):
+    with (
+        two_workers(with_settings(config, drain_seconds=60.0)) as (process, _, url),
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as half,
+    ):
+        half.sendall(b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\n{")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 0
