@@ -163,7 +163,7 @@ class Supervisor:
         due = [one.start_at_s for one in self._workers if one.pid == 0 and one.start_at_s]
         pause_s = max(min(due) - time.monotonic(), 0.0) if due and not self._is_ending else None
         pipes = [one.tells for one in self._workers if one.pid and one.tells >= 0]
-        select.select([ears.wakes, *pipes], [], [], pause_s)
+        select.select([ears.wakes.fileno(), *pipes], [], [], pause_s)
         with suppress(BlockingIOError):
             ears.wakes.recv(4096)
 
