@@ -1127,8 +1127,9 @@ def budget_status(data: Path | None, state: Path | None, as_json: bool) -> None:
 
     Example: perkwise budget status --data var/shop
     """
-    from features.tables import load_tables
+    from features.tables import catalog_of, load_tables
     from serving.database import reading
+    from serving.filed import Sales
     from serving.spending import read_shifts, spending_of
 
     data = data or home() / read_settings().serving.data
@@ -1137,7 +1138,8 @@ def budget_status(data: Path | None, state: Path | None, as_json: bool) -> None:
     shifts = read_shifts(audit_file())
     with reading(database_at(state)) as connection:
         tables = load_tables(data, settings.money)
-        found, revenue = spending_of(connection, tables, settings, shifts, now_us)
+        catalog = catalog_of(tables.services)
+        found, revenue = spending_of(connection, Sales.of(tables), settings, shifts, now_us, catalog)
     forecasts = found.forecasts(now_us)
     rows = [
         [

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ DAY_US = 86_400_000_000
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_OWN_ARRAYS = ("user", "at_us", "start")  # of a log; the others are its columns
 
 
 class Log:
@@ -55,9 +57,32 @@ class Log:
             order = _order(user, at_us)
             user, at_us = user[order], at_us[order]
             columns = {name: column[order] for name, column in columns.items()}
+        start = _running_total(np.bincount(user, minlength=n_users))
+        self._take(user, at_us, start, n_levels, columns)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray], n_levels: Mapping[str, int]) -> Self:
+        """What ``arrays`` gave, taken as it is: nothing is sorted, copied or even read."""
+        columns = {name: column for name, column in arrays.items() if name not in _OWN_ARRAYS}
+        log = cls.__new__(cls)
+        log._take(arrays["user"], arrays["at_us"], arrays["start"], n_levels, columns)
+        return log
+
+    def arrays(self) -> dict[str, NDArray]:
+        """The sorted rows, and where each user's begin, by name."""
+        return {"user": self.user, "at_us": self.at_us, "start": self.start, **self.columns}
+
+    def _take(
+        self,
+        user: NDArray,
+        at_us: Ints,
+        start: Ints,
+        n_levels: Mapping[str, int],
+        columns: dict[str, NDArray],
+    ) -> None:
         self.user, self.at_us, self.columns = user, at_us, columns
-        self.n_users, self.n_levels = n_users, n_levels
-        self.start = _running_total(np.bincount(user, minlength=n_users))  # of each user's rows, and the end
+        self.start = start  # of each user's rows, and the end
+        self.n_users, self.n_levels = len(start) - 1, n_levels
         self._totals: dict[str, Ints] = {}
         self._levels: dict[str, _Levels] = {}
 

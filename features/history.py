@@ -1,6 +1,6 @@
 """The history of some users: the sorted logs that their profiles are computed from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -25,7 +25,7 @@ class History:
     """Logs of users, who are numbered from 0 in the order of `user_ids`."""
 
     encoding: Encoding
-    user_ids: tuple[str, ...]
+    user_ids: Sequence[str]
     joined_at_us: Ints  # (n_users,)
     attributes: Floats  # (n_users, n_attributes)
     orders: Log
@@ -130,7 +130,7 @@ class History:
         layout: Encoding,
         uptake_days: int,
         *,
-        user_ids: tuple[str, ...],
+        user_ids: Sequence[str],
         joined_at_us: Ints,
         attributes: Floats,
         orders: Log,
@@ -177,7 +177,10 @@ class History:
                 f"user_id must be one of the {len(self.user_ids)} users of this history, got {user_id!r}. "
                 "For a user never seen take UserRows.unknown."
             )
-        user = self.user_position[user_id]
+        return self.rows_of_number(self.user_position[user_id])
+
+    def rows_of_number(self, user: int) -> UserRows:
+        """The same of the user of this number."""
         orders, events, offers, feedback = (
             log.rows_of(user) for log in (self.orders, self.events, self.offers, self.feedback)
         )

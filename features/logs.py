@@ -34,8 +34,17 @@ def event_log(
     value: NDArray,
 ) -> Log:
     """Events of every name, by kind."""
-    n_levels = {"kind": OTHER + 1, "service": n_services}
-    return Log(user, at_us, n_users, n_levels, kind=kind, service=service, value=value)
+    return Log(user, at_us, n_users, event_levels(n_services), kind=kind, service=service, value=value)
+
+
+def event_levels(n_services: int) -> dict[str, int]:
+    """What events, uses and takes are counted by."""
+    return {"kind": OTHER + 1, "service": n_services}
+
+
+def offer_levels(n_services: int) -> dict[str, int]:
+    """What offers are counted by."""
+    return {"service": n_services}
 
 
 def use_log(events: Log) -> Log:
@@ -49,7 +58,7 @@ def use_log(events: Log) -> Log:
 def offer_log(user: NDArray, at_us: Ints, n_users: int, n_services: int, *, service: NDArray) -> Log:
     """Services shown; rows in which nothing was shown are left out."""
     shown = service >= 0
-    return Log(user[shown], at_us[shown], n_users, {"service": n_services}, service=service[shown])
+    return Log(user[shown], at_us[shown], n_users, offer_levels(n_services), service=service[shown])
 
 
 def take_log(uses: Log, offers: Log, uptake_us: int) -> Log:

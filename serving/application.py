@@ -20,6 +20,7 @@ from serving.database import Database, events, exposures, feedback
 from serving.deciding import Deciding, names_of
 from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers, Receipt
+from serving.filed import Filed
 from serving.kept import RULES, Kept, settings_of
 from serving.kept_scores import KeptScores
 from serving.live_budgets import LiveBudgets
@@ -44,6 +45,8 @@ class Application:
 
     Parameters
     ----------
+    tables : Tables or Filed
+        The data folder as it was when the service started.
     now_us : callable
         The clock: microseconds since 1970.
     rule_files : sequence of paths
@@ -59,7 +62,7 @@ class Application:
 
     def __init__(
         self,
-        tables: Tables,
+        tables: Tables | Filed,
         bundle: Bundle,
         database: Database,
         settings: Settings,
@@ -74,15 +77,17 @@ class Application:
         self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
         self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
         self._basis = database.run_now(partial(keep_basis, bundle=bundle, settings=settings))
-        channels = tables.exposures["channel"].unique().tolist()
-        vocabulary = vocabulary_of(bundle.layout, bundle.tiers.names, bundle.catalog, settings, channels)
+        filed = self.state.filed
+        vocabulary = vocabulary_of(
+            bundle.layout, bundle.tiers.names, bundle.catalog, settings, filed.channels
+        )
         self.rules = LiveRules(rule_files, vocabulary, settings.decision.max_services, now_us)
         self._keep_rules(self.rules.in_force)
         shifts = [] if audit is None else read_shifts(audit)
         spending, _ = database.run_now(
             partial(
                 spending_of,
-                tables=tables,
+                sales=filed.sales,
                 settings=settings,
                 shifts=shifts,
                 now_us=now_us(),

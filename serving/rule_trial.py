@@ -1,6 +1,7 @@
 """Rules tried on all users before they are served: who would get something else, and what that is worth."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,7 @@ def _examples(
     differs: NDArray[np.bool_],
     slates: list[Slates],
     allowed: list[Eligibility],
-    user_ids: tuple[str, ...],
+    user_ids: Sequence[str],
     ids: tuple[str, ...],
 ) -> tuple[dict[str, Any], ...]:
     found = []

@@ -159,7 +159,7 @@ def _shown(made: Decisions) -> pd.DataFrame:
 
 def _rows(
     shown: pd.DataFrame,
-    user_ids: tuple[str, ...],
+    user_ids: Sequence[str],
     estimates: Estimates,
     bundle: Bundle,
     settings: Settings,

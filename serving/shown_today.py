@@ -8,15 +8,32 @@ _KEPT_QUARTERS = 3 * 96  # older counts are dropped
 
 Ints = NDArray[np.int64]
 
+_NONE: Ints = np.empty(0, np.int64)
+
 
 class ShownToday:
-    """Counts of showings by service and quarter of an hour, of the last days."""
+    """Counts of showings by service and quarter of an hour, of the last days.
 
-    def __init__(self, n_services: int) -> None:
+    Parameters
+    ----------
+    counted : tuple, optional
+        What ``count`` gave.
+    """
+
+    def __init__(self, n_services: int, counted: tuple[Ints, Ints] | None = None) -> None:
         self._n_services = n_services
-        self._counts: dict[int, Ints] = {}
+        quarters, counts = self.count(n_services, _NONE, _NONE) if counted is None else counted
+        self._counts: dict[int, Ints] = dict(zip(quarters.tolist(), np.array(counts)))
         self._since_us: int | None = None
         self._total = np.zeros(n_services, np.int64)
+
+    @staticmethod
+    def count(n_services: int, at_us: Ints, place: NDArray[np.integer]) -> tuple[Ints, Ints]:
+        """What to begin with: the quarters of an hour with showings (n,), and counts (n, n_services)."""
+        quarters, row = np.unique(at_us // _QUARTER_US, return_inverse=True)
+        counts = np.zeros((len(quarters), n_services), np.int64)
+        np.add.at(counts, (row, place), 1)
+        return quarters, counts
 
     def add(self, at_us: int, place: int, times: int = 1) -> None:
         """A service was shown; a place outside the catalogue is left out."""

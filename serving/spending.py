@@ -10,13 +10,14 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from features.tables import Tables, catalog_of
+from features.text_hashes import hash_of
 from offers.budget import MONEY, Budget, budgets_of
 from offers.calendar import DAY_US, HOUR_US, MINUTE_US
 from offers.catalog import Catalog
 from offers.pacing import Account, Forecast, Shift, forecast, is_throttled, period_of
 from offers.settings import Settings
 from serving.database import decisions, events, spent
+from serving.filed import Sales
 from serving.kept import Names
 from serving.kept import read as read_kept
 from serving.records import from_text, is_replayable
@@ -278,24 +279,23 @@ class Tracked:
 
 def spending_of(
     connection: sa.Connection,
-    tables: Tables,
+    sales: Sales,
     settings: Settings,
     shifts: Sequence[Shift],
     now_us: int,
-    catalog: Catalog | None = None,
+    catalog: Catalog,
 ) -> tuple[Spending, float | None]:
     """The accounts as the service's log tells them, and the shop's revenue a day; None without orders.
 
     Where an offer does not say it, uptake is the rate at which each service was used so far, after ten offers
-    of which one was used. ``catalog`` is the bundle's; where it is not given, that of the tables.
+    of which one was used. ``catalog`` is the bundle's, or that of the tables.
     """
-    catalog = catalog_of(tables.services) if catalog is None else catalog
-    revenue = _revenue_a_day(tables)
+    revenue = sales.revenue_a_day
     shown_of, used_of = np.full(len(catalog), 10.0), np.ones(len(catalog))
     shown: list[Shown] = []
     if settings.budgets:
         since_us, window_us = start_of_periods(now_us), settings.windows.uptake_days * DAY_US
-        used = used_since(connection, tables, since_us)
+        used = used_since(connection, sales, since_us)
         shown = matched(shown_since(connection, since_us), used, window_us)
     tracked = Tracked.of(settings, catalog)
     offers = [tracked.offer(one) for one in shown]
@@ -344,19 +344,16 @@ def shown_since(connection: sa.Connection, since_us: int, user_id: str | None = 
 
 
 def used_since(
-    connection: sa.Connection, tables: Tables | None, since_us: int, user_id: str | None = None
+    connection: sa.Connection, sales: Sales | None, since_us: int, user_id: str | None = None
 ) -> list[tuple[int, str, str]]:
     """Moment, user and service of each use, of the log and of the data folder."""
     query = sa.select(events).where(events.c.event == "used", events.c.at_us >= since_us)
     if user_id is not None:
         query = query.where(events.c.user_id == user_id)
-    used = {row.event_id: (row.at_us, row.user_id, row.service_id) for row in connection.execute(query)}
-    if tables is not None:
-        since = _EPOCH + timedelta(microseconds=since_us)
-        rows = tables.events[(tables.events["event"] == "used") & (tables.events["at"] >= since)]
-        at_us = rows["at"].to_numpy("datetime64[us]").astype(np.int64).tolist()
-        keys = zip(rows["event_id"].tolist(), at_us, rows["user_id"].tolist(), rows["service_id"].tolist())
-        used.update({event_id: (at, str(user), str(service)) for event_id, at, user, service in keys})
+    found = connection.execute(query)
+    used = {hash_of(row.event_id): (row.at_us, row.user_id, row.service_id) for row in found}
+    if sales is not None:
+        used.update(sales.used_since(since_us))
     return list(used.values())
 
 
@@ -392,15 +389,6 @@ def keep_spent(connection: sa.Connection, user_id: str, since_us: int, window_us
     ]
     if rows:
         connection.execute(spent.insert(), rows)
-
-
-def _revenue_a_day(tables: Tables) -> float | None:
-    """Of the last 28 days that have orders."""
-    orders = tables.orders
-    if not len(orders):
-        return None
-    recent = orders["ordered_at"] > orders["ordered_at"].max() - timedelta(days=28)
-    return float(orders.loc[recent, "amount_cents"].sum()) / 100 / 28
 
 
 def read_shifts(file: Path) -> list[Shift]:

@@ -1,14 +1,12 @@
 """What is known of each user now: the data folder's history, and the rows that came in since."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.asof import DAY_US
 from features.history import History
 from features.pipeline import Layout, compute
 from features.rule_facts import past_of
@@ -19,6 +17,7 @@ from offers.calendar import day_start_us
 from offers.rule_evaluation import Past
 from offers.rules import Needs
 from serving.deletion import DeletedUsers
+from serving.filed import Filed
 from serving.shown_today import ShownToday
 
 
@@ -54,8 +53,8 @@ class State:
 
     Parameters
     ----------
-    tables : Tables
-        The data folder as it was when the service started.
+    tables : Tables or Filed
+        The data folder as it was when the service started, as it was read or made ready already.
     layout, tiers : Layout, Tiers
         The bundle's.
     uptake_days : int
@@ -65,29 +64,27 @@ class State:
     """
 
     def __init__(
-        self, tables: Tables, layout: Layout, tiers: Tiers, uptake_days: int, deleted: DeletedUsers
+        self, tables: Tables | Filed, layout: Layout, tiers: Tiers, uptake_days: int, deleted: DeletedUsers
     ) -> None:
         self.layout, self.tiers, self.uptake_days = layout, tiers, uptake_days
         self._deleted = deleted
-        with ThreadPoolExecutor(1) as beside:  # millions of rows each: a second saved at the start
-            filing = beside.submit(FiledRows.of, tables)
-            self._history = History.of(tables, layout, uptake_days)
-            self._filed = filing.result()
+        self.filed = tables if isinstance(tables, Filed) else Filed.of(tables, layout, uptake_days)
+        self._history, self._user_ids, self._filed = self.filed.history, self.filed.user_ids, self.filed.rows
         self._live: dict[str, LiveRows] = {}
-        self._shown_today = _recently_shown(self._history, layout.n_services)
+        self._shown_today = ShownToday(layout.n_services, self.filed.shown)
 
     @property
     def n_users(self) -> int:
         """Users of the data folder, and those seen since."""
-        return len(self._history.user_position.keys() | self._live.keys())
+        return len(self._user_ids) + sum(user_id not in self._user_ids for user_id in self._live)
 
     def knows(self, user_id: str) -> bool:
         """Is anything known of this user?"""
-        return user_id in self._live or self._is_filed(user_id)
+        return user_id in self._live or self.user_number(user_id) is not None
 
     def user_number(self, user_id: str) -> int | None:
         """The number of a user of the data folder, in its order; None for all others."""
-        return self._history.user_position[user_id] if self._is_filed(user_id) else None
+        return None if user_id in self._deleted else self._user_ids.number_of(user_id)
 
     def n_live_rows(self, user_id: str) -> int:
         """How many rows came in about a user beside the data folder; they tell one profile from the next."""
@@ -105,9 +102,8 @@ class State:
 
     def joined_at_us(self, user_id: str) -> int | None:
         """When a user of the data folder joined; None for all others."""
-        if not self._is_filed(user_id):
-            return None
-        return int(self._history.joined_at_us[self._history.user_position[user_id]])
+        number = self.user_number(user_id)
+        return None if number is None else int(self._history.joined_at_us[number])
 
     def has_event(self, event_id: str) -> bool:
         """Does the data folder hold this event already?"""
@@ -136,9 +132,9 @@ class State:
 
     def rows_of(self, user_id: str, now_us: int) -> UserRows:
         """All rows of a user; of one who is not known, those of somebody who joins now."""
-        live = self._live.get(user_id)
-        if self._is_filed(user_id):
-            rows = self._history.rows_of(user_id)
+        live, number = self._live.get(user_id), self.user_number(user_id)
+        if number is not None:
+            rows = self._history.rows_of_number(number)
         else:
             rows = UserRows.unknown(min([now_us, *(live.times_us() if live else [])]))
         return rows.plus(**live.columns) if live else rows
@@ -206,56 +202,5 @@ class State:
             history, as_of_us = profile.history, profile.as_of_us
         return past_of(needs, history, [0], [as_of_us], self.uptake_days)
 
-    def _is_filed(self, user_id: str) -> bool:
-        return user_id in self._history.user_position and user_id not in self._deleted
-
     def _of(self, user_id: str) -> LiveRows:
         return self._live.setdefault(user_id, LiveRows())
-
-
-@dataclass(frozen=True)
-class FiledRows:
-    """Which events, lists and answers the data folder holds, as sorted 64-bit hashes: 8 bytes each."""
-
-    events: NDArray[np.int64]
-    slates: NDArray[np.int64]
-    feedback: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tables: Tables) -> "FiledRows":
-        """The keys of a data folder's rows."""
-        answers = tables.feedback
-        at_us = answers["at"].to_numpy("datetime64[us]").astype(np.int64).tolist()
-        keys = (answers["user_id"].tolist(), at_us, answers["service_id"].tolist())
-        return cls(
-            _hashes(tables.events["event_id"].to_numpy(object)),
-            _hashes(tables.exposures["slate_id"].to_numpy(object)),
-            _hashes(zip(*keys, strict=True)),
-        )
-
-    def has_event(self, event_id: str) -> bool:
-        return _holds(self.events, event_id)
-
-    def has_slate(self, slate_id: str) -> bool:
-        return _holds(self.slates, slate_id)
-
-    def has_feedback(self, user_id: str, at_us: int, service_id: str) -> bool:
-        return _holds(self.feedback, (user_id, at_us, service_id))
-
-
-def _recently_shown(history: History, n_services: int) -> ShownToday:
-    """Counts of what the data folder's last days show."""
-    shown, at_us = ShownToday(n_services), history.offers.at_us
-    recent = np.flatnonzero(at_us >= at_us.max(initial=0) - 3 * DAY_US)
-    for at, place in zip(at_us[recent].tolist(), history.offers.columns["service"][recent].tolist()):
-        shown.add(at, place)
-    return shown
-
-
-def _hashes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
-    return np.sort(np.fromiter(map(hash, keys), dtype=np.int64))
-
-
-def _holds(hashes: NDArray[np.int64], key: Hashable) -> bool:
-    place = int(np.searchsorted(hashes, hash(key)))
-    return place < len(hashes) and bool(hashes[place] == hash(key))

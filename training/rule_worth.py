@@ -1,5 +1,6 @@
 """What a change of the benefit rules is worth on the log, before it ships."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def worth_of_rules(
 def _some_held_out(bundle: Bundle, rng: np.random.Generator, most: int) -> Keep:
     split = Split(**bundle.manifest["training"]["split"])
 
-    def keep(slates: pd.DataFrame, user_ids: tuple[str, ...]) -> pd.DataFrame:
+    def keep(slates: pd.DataFrame, user_ids: Sequence[str]) -> pd.DataFrame:
         user, shown_at_us = slates["user"].to_numpy(), slates["shown_at_us"].to_numpy()
         rows = np.flatnonzero(split.is_held_out(user, shown_at_us, user_ids))
         if len(rows) > most:

@@ -1,6 +1,6 @@
 """A data folder as training and reports read it: tables, history, slates and the rows to learn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from offers.types import Progress
 from training.dataset import Dataset, build_dataset, complete_until_us, read_slates
 from training.evaluation.log_counts import LogCounts, count_log
 
-Keep = Callable[[pd.DataFrame, tuple[str, ...]], pd.DataFrame]  # some of the slates, which `user_ids` numbers
+Keep = Callable[[pd.DataFrame, Sequence[str]], pd.DataFrame]  # some of the slates, which `user_ids` numbers
 
 
 @dataclass(frozen=True)
