@@ -1,4 +1,4 @@
-"""A history as named arrays and back: what files hold, and what is read from them without being sorted again."""
+"""A history as named arrays and back: what files hold, and what is read from them without sorting it again."""
 
 from collections.abc import Mapping
 
