@@ -1,4 +1,4 @@
-"""A history as named arrays and back: what files hold, and what is read from them without sorting it again."""
+"""A history as named arrays and back: what files hold, and what is read from them without a sort."""
 
 from collections.abc import Mapping
 

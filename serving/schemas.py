@@ -153,8 +153,8 @@ class RecommendAnswer(BaseModel):
     why_not: list[WhyNot] | None = Field(None, description="With explain: each service refused, and why.")
     prices: Prices | None = Field(None, description="What budgets added; null: an older decision.")
     degraded: str | None = Field(
-        description="The rung of the ladder that answered: last_profile, tier_list or constant_list; not_logged: "
-        "the decision could not be kept. null: nothing was missing."
+        description="The rung of the ladder that answered: last_profile, tier_list or constant_list; "
+        "not_logged: the decision could not be kept. null: nothing was missing."
     )
     bundle: str
     profile_as_of: datetime

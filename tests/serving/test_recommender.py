@@ -107,8 +107,8 @@ def test_refused_services_are_never_shown_and_have_a_reason(bundle, asked):
 
 def test_a_service_without_a_sound_estimate_is_never_shown(bundle, asked):
     class Unsure(type(bundle)):
-        def estimates(self, X):
-            found = super().estimates(X)
+        def estimates(self, X, **more):
+            found = super().estimates(X, **more)
             return replace(found, uplift_margin=found.uplift_margin * [np.nan, 1, 1, 1])
 
     unsure = Unsure(**{name: getattr(bundle, name) for name in bundle.__dataclass_fields__})
