@@ -70,22 +70,23 @@ class Decisions:
 
     def _bounds(self, user: int) -> Bounds:
         """What the policy's list of this user was bound by."""
-        row, settings, catalog = slice(user, user + 1), self.settings, self.allowed.catalog
-        money, showing = np.array([settings.money_price]), np.zeros((1, len(catalog)))
+        settings, catalog, rules = self.settings, self.allowed.catalog, self.list_rules
+        money, showing = settings.money_price, np.zeros(len(catalog))
         if self.prices is not None:
-            money, showing = money + self.prices.money[row], self.prices.showing[row]
-        rules = self.list_rules or ListRules((), np.zeros(self.candidates.shape, dtype=bool))
+            money, showing = money + float(self.prices.money[user]), self.prices.showing[user]
+        if rules is None or not (rules.at_most or rules.must_show[user].any()):
+            charged = float(showing[self.candidates[user]].max(initial=0.0))
+            return Bounds(settings.max_services, money, charged)  # by no rule, as nearly everybody
+        one = self.estimates.take(slice(user, user + 1))
         return bounds_of(
-            terms_of(
-                self.estimates.take(row), catalog, money, showing, np.zeros(1), settings.similarity_load
-            ),
+            terms_of(one, catalog, np.array([money]), showing[None], np.zeros(1), settings.similarity_load),
             [service.name for service in catalog.services],
             self.policy_list(user),
             self.candidates[user],
             rules.must_show[user],
             rules.at_most,
-            money=float(money[0]),
-            showing=showing[0],
+            money=money,
+            showing=showing,
             usual_longest=settings.max_services,
         )
 

@@ -82,7 +82,7 @@ class FeasibleLists:
     def n_sets(self, n: int, holding: Collection[int] = ()) -> int:
         """How many sets of n services are allowed, or of them those that hold the given services."""
         held = {*self.required, *holding}
-        if n < len(held) or n > self.longest or not held.issubset(self._signature):
+        if n < len(held) or n > self.longest or not held.issubset(self._members):
             return 0
         if not self.groups:
             return comb(len(self.eligible) - len(held), n - len(held))
@@ -109,6 +109,10 @@ class FeasibleLists:
             weights = np.cumsum([self.n_sets(n, [*shown, service]) for service in left], dtype=np.float64)
             shown.append(left[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))])
         return tuple(shown)
+
+    @cached_property
+    def _members(self) -> frozenset[int]:
+        return frozenset(self.eligible)
 
     @cached_property
     def _signature(self) -> dict[int, tuple[int, ...]]:

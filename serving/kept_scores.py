@@ -60,17 +60,16 @@ class KeptScores:
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
             rows = np.load(folder / ROWS, mmap_mode="r")
-        except (OSError, ValueError) as error:
+            self.as_of_us, of_bundle = int(manifest["as_of_us"]), manifest["bundle"]
+            self.averages = {
+                tier: (np.array(uptake), np.array(uplift))
+                for tier, (uptake, uplift) in manifest["averages"].items()
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{folder} must hold kept scores, got {type(error).__name__}.") from error
-        expected = row_type(bundle)
-        if manifest.get("bundle") != bundle.hash or rows.dtype != expected or rows.ndim != 1:
+        if of_bundle != bundle.hash or rows.dtype != row_type(bundle) or rows.ndim != 1:
             raise ValueError(f"{folder} must hold the scores of the bundle {bundle.hash}, got others.")
-        self.folder, self.as_of_us = folder, int(manifest["as_of_us"])
-        self.averages = {
-            tier: (np.array(uptake), np.array(uplift))
-            for tier, (uptake, uplift) in manifest["averages"].items()
-        }
-        self._rows, self._tiers = rows.view(np.ndarray), bundle.tiers.names
+        self.folder, self._rows, self._tiers = folder, rows.view(np.ndarray), bundle.tiers.names
 
     def __len__(self) -> int:
         return len(self._rows)
