@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from features.pipeline import compute
-from features.tables import load_tables
 from features.tiers import TIER_COLUMN
 from serving.config import ServeConfig
 from serving.database import events, exposures, feedback, reading
 from serving.deletion import DeletedUsers
 from serving.kept_scores import FORMAT, MANIFEST, NEVER, ROWS, check_of, key_of, row_type, scores_beside
+from serving.prepared import Recipe, prepared, prepared_beside
 from serving.state import State
 from training.bundle import Bundle, read_bundle
 from training.bundle_files import sync
@@ -161,10 +161,11 @@ def main() -> None:
     os.nice(_NICENESS)
     config = ServeConfig.from_environment(os.environ)
     bundle = read_bundle(config.bundle)
-    tables = load_tables(config.data, config.settings.money)
+    recipe = Recipe(config.data, bundle.layout, bundle.windows.uptake_days, config.settings.money)
+    filed = prepared(recipe, prepared_beside(config.state))
     with reading(config.settings.serving.database or config.state) as connection:
         deleted = DeletedUsers.read(connection)
-        state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, deleted)
+        state = State(filed, bundle.layout, bundle.tiers, bundle.windows.uptake_days, deleted)
         rows = [connection.execute(sa.select(table)).all() for table in (events, feedback, exposures)]
     state.load(*rows)
     fill(scores_beside(config.state), key_of(config.data, bundle), state, bundle, time.time_ns() // 1000)

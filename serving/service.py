@@ -13,16 +13,16 @@ from typing import Any
 
 import bentoml
 
-from features.tables import load_tables
 from serving.application import Application
 from serving.config import ServeConfig
 from serving.database import Database
 from serving.edge import Edge, Guard
 from serving.keys import beside as keys_beside
 from serving.live_rules import Poller
+from serving.prepared import Recipe, prepared, prepared_beside
 from serving.routes import make_app
 from serving.score_keeper import ScoreKeeper
-from training.bundle import read_bundle
+from training.bundle import read_basis, read_bundle
 
 logger = logging.getLogger("perkwise")
 
@@ -54,11 +54,13 @@ class Perkwise:
         )
         with ThreadPoolExecutor(1) as beside:
             reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
-            tables = load_tables(config.data, config.settings.money)
+            layout, windows = read_basis(config.bundle)
+            recipe = Recipe(config.data, layout, windows.uptake_days, config.settings.money)
+            filed = prepared(recipe, prepared_beside(config.state))
             bundle = reading.result()
         self.database = Database(serving.database or config.state)
         application = Application(
-            tables, bundle, self.database, config.settings, _now_us, config.rules, config.audit
+            filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
         self.keeper = ScoreKeeper(
             config, bundle, len(application.state.history.user_ids), application.take_scores, _now_us

@@ -169,6 +169,20 @@ def read_bundle(path: Path) -> Bundle:
     return _load(folder, manifest)
 
 
+def read_basis(path: Path) -> tuple[Layout, WindowSettings]:
+    """The layout of a bundle, and the windows that it was trained for, without its models; checked as always.
+
+    Raises
+    ------
+    BundleError
+        If the folder is not a bundle, is damaged, is of a newer format, or was trained on other columns.
+    """
+    folder = path.resolve()
+    manifest = check_seal(folder)
+    _check_facts(folder, manifest)
+    return Layout.from_json(manifest["layout"]), WindowSettings(**manifest["settings"]["windows"])
+
+
 def _write_models(parts: BundleParts, folder: Path) -> dict[str, Any]:
     for name in _MODELS:
         (folder / name).mkdir()
