@@ -10,14 +10,14 @@ from features.history import History
 from features.logs import event_levels, offer_levels
 from features.user_ids import UserIds
 
-_LOGS = ("orders", "events", "uses", "offers", "takes", "feedback")
+LOGS = ("orders", "events", "uses", "offers", "takes", "feedback")
 
 
 def arrays_of(history: History) -> dict[str, NDArray]:
     """Everything of a history but its encoding, as ``<part>.<array>``."""
     users = {"joined_at_us": history.joined_at_us, "attributes": history.attributes}
     ids = history.user_ids if isinstance(history.user_ids, UserIds) else UserIds.of(history.user_ids)
-    parts = {"users": users, "ids": ids.arrays(), **{name: getattr(history, name).arrays() for name in _LOGS}}
+    parts = {"users": users, "ids": ids.arrays(), **{name: getattr(history, name).arrays() for name in LOGS}}
     return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
@@ -33,7 +33,7 @@ def history_of(arrays: Mapping[str, NDArray], encoding: Encoding) -> History:
     """
     events, offers = event_levels(encoding.n_services), offer_levels(encoding.n_services)
     levels = {"events": events, "uses": events, "takes": events, "offers": offers}
-    logs = {name: Log.from_arrays(_part(arrays, name), levels.get(name, {})) for name in _LOGS}
+    logs = {name: Log.from_arrays(_part(arrays, name), levels.get(name, {})) for name in LOGS}
     return History(
         encoding=encoding,
         user_ids=user_ids_of(arrays),

@@ -1,5 +1,6 @@
 """The service without HTTP: each request as a method that answers once its effect is on disk."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from features.tables import Tables
 from offers.calendar import DAY_US
 from offers.settings import Settings
 from offers.tracks import check_services
-from serving import answers, decision_log, intake, kept, quarantine
+from serving import answers, decision_log, intake, kept, prepared, quarantine
 from serving.database import Database, events, exposures, feedback
 from serving.deciding import Deciding, names_of
 from serving.decision_log import RequestConflict
@@ -201,7 +202,11 @@ class Application:
             receipt.write(connection)
             return receipt
 
-        return {"user_id": user_id, **asdict(await self.database.run(remove))}
+        receipt = await self.database.run(remove)
+        filed_number = self.state.filed.user_ids.number_of(user_id)
+        if filed_number is not None:  # after the commit: what tells of the user is there until it holds
+            await asyncio.to_thread(prepared.forget, self.state.filed, filed_number)
+        return {"user_id": user_id, **asdict(receipt)}
 
     def _check_known(self, user_id: str) -> None:
         if not self.state.knows(user_id):

@@ -7,6 +7,7 @@ object for each user or row in it, so that a million users cost what their array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -104,6 +105,7 @@ class Filed:
     sales: Sales
     shown: tuple[NDArray[np.int64], NDArray[np.int64]]  # recently, as ``ShownToday`` counts
     channels: tuple[str, ...]  # that exposures name
+    folder: Path | None = None  # of the files that it is mapped from
 
     @classmethod
     def of(cls, tables: Tables, layout: Encoding, uptake_days: int) -> Self:

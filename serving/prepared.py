@@ -17,8 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from features.contract.reading import table_files
 from features.pipeline import Layout
+from features.stored_history import LOGS
 from features.tables import TABLES, TableError, Tables, load_tables
 from offers.settings import MoneySettings
 from serving.filed import Filed
@@ -134,7 +135,29 @@ def opened(folder: Path, layout: Layout, now_us: int) -> Filed | None:
         arrays = {name: _mapped(folder, name, told) for name, told in manifest["arrays"].items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return None
-    return Filed.from_parts(arrays, manifest["facts"], layout)
+    return replace(Filed.from_parts(arrays, manifest["facts"], layout), folder=folder)
+
+
+def forget(filed: Filed, number: int) -> None:
+    """Overwrite the id and the rows of a user who was deleted; it is on disk when this returns.
+
+    All who have the files mapped find nobody of that id from then on.
+    """
+    if filed.folder is None:
+        return
+    ids = filed.user_ids.arrays()
+    start, end = ids["offsets"][number : number + 2].tolist()
+    place = int(np.flatnonzero(ids["numbers"] == number)[0])
+    near = ids["hashes"][place - 1 if place else place]  # the hashes stay sorted
+    _overwrite(filed.folder, "ids.content", slice(start, end), 0)
+    _overwrite(filed.folder, "ids.hashes", place, near)
+    _overwrite(filed.folder, "users.joined_at_us", number, 0)
+    _overwrite(filed.folder, "users.attributes", number, np.nan)
+    for log in LOGS:
+        rows = getattr(filed.history, log).rows_of(number)
+        for name in getattr(filed.history, log).arrays():
+            if name not in ("user", "start"):
+                _overwrite(filed.folder, f"{log}.{name}", rows, 0)
 
 
 def write(filed: Filed, root: Path, key: str, right_until_us: int = _ALWAYS_US) -> Path:
@@ -186,6 +209,13 @@ def _mapped(folder: Path, name: str, told: Mapping[str, Any]) -> NDArray:
     return array
 
 
+def _overwrite(folder: Path, name: str, where: int | slice, value: Any) -> None:
+    array = np.load(folder / f"{name}.npy", mmap_mode="r+", allow_pickle=False)
+    if array[where].size:
+        array[where] = value
+        array.flush()
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
@@ -206,13 +236,14 @@ def _make_elsewhere(recipe: Recipe, root: Path, key: str) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        bufsize=0,
     )
     with process:  # its standard input stays open until then: by its end it would know that we ended
         assert process.stdin is not None and process.stdout is not None
         try:
             told = {"recipe": recipe.to_json(), "root": str(root.resolve()), "key": key}
-            process.stdin.write(json.dumps(told).encode() + b"\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it ended already: its exit code tells
+                process.stdin.write(json.dumps(told).encode() + b"\n")
             said = process.stdout.read()
         except BaseException:
             process.kill()

@@ -17,7 +17,7 @@ from features.tables import TableError, load_tables
 from offers.settings import MoneySettings
 from serving.deletion import DeletedUsers
 from serving.filed import Filed, Sales
-from serving.prepared import MANIFEST, Recipe, opened, prepared, right_until_us, write
+from serving.prepared import MANIFEST, Recipe, forget, opened, prepared, right_until_us, write
 from serving.shown_today import ShownToday
 from serving.state import State
 from tests.features.shop import NOW as SHOP_NOW
@@ -267,3 +267,25 @@ def test_the_process_that_makes_it_ends_with_the_one_that_asked(small, tmp_path)
     process.stdin.write(json.dumps(told).encode() + b"\n")
     process.stdin.close()
     assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("place", [0, 150, 299])
+def test_of_a_user_who_is_forgotten_no_file_knows_the_id(folder, bundle, place):
+    mapped, beside = (opened(folder, bundle.layout, NOW_US) for _ in range(2))
+    number = int(mapped.user_ids.arrays()["numbers"][place])  # the first, one amid, and the last by hash
+    user_ids = list(mapped.user_ids)
+    forget(mapped, number)
+    for one in (mapped, beside, opened(folder, bundle.layout, NOW_US)):
+        expected = [None if other == number else other for other in range(300)]
+        assert [one.user_ids.number_of(user_id) for user_id in user_ids] == expected
+        assert not one.history.events.at_us[one.history.events.rows_of(number)].any()
+    assert user_ids[number].encode() not in (folder / "ids.content.npy").read_bytes()
+
+
+def test_others_keep_their_profiles_when_one_is_forgotten(folder, bundle):
+    mapped = opened(folder, bundle.layout, NOW_US)
+    others, now_us = np.delete(np.arange(300), 7), np.full(299, NOW_US)
+    before = compute(mapped.history, bundle.layout, others, now_us)
+    forget(mapped, 7)
+    after = compute(opened(folder, bundle.layout, NOW_US).history, bundle.layout, others, now_us)
+    assert after.tobytes() == before.tobytes()
