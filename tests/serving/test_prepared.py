@@ -1,5 +1,6 @@
 """A data folder kept in files: opened for what it is, made anew where anything is wrong with it."""
 
+import asyncio
 import json
 import logging
 import os
@@ -15,6 +16,8 @@ import pytest
 from features.pipeline import Layout, compute
 from features.tables import TableError, load_tables
 from offers.settings import MoneySettings
+from serving.application import Application
+from serving.database import Database
 from serving.deletion import DeletedUsers
 from serving.filed import Filed, Sales
 from serving.prepared import MANIFEST, Recipe, forget, opened, prepared, right_until_us, write
@@ -289,3 +292,15 @@ def test_others_keep_their_profiles_when_one_is_forgotten(folder, bundle):
     forget(mapped, 7)
     after = compute(opened(folder, bundle.layout, NOW_US).history, bundle.layout, others, now_us)
     assert after.tobytes() == before.tobytes()
+
+
+def test_a_removed_person_is_in_no_file_of_the_service(folder, bundle, settings, tmp_path, clock):
+    filed = opened(folder, bundle.layout, NOW_US)
+    user_id, other = filed.user_ids[11], filed.user_ids[12]
+    database = Database(tmp_path / "state.db")
+    application = Application(filed, bundle, database, settings, clock)
+    asyncio.run(application.delete_user(user_id))
+    database.close()
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert user_id.encode() not in written and other.encode() in written
+    assert not application.state.knows(user_id) and application.state.knows(other)
