@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from serving.engines import DAMAGED, FAILING, FULL, GONE, Store, Unavailable, store_at, trouble_of
+from serving.shared import OwnRows, Shared
 
 logger = logging.getLogger("perkwise")
 
@@ -30,36 +31,50 @@ _QUIET_S = 1.0  # between two lines about trouble
 
 metadata = sa.MetaData()
 
+
+def _number() -> sa.Column[int]:
+    """Of a row, in the order in which rows were committed; none has that of another, not of a removed one."""
+    kind = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    return sa.Column("number", kind, primary_key=True, autoincrement=True)
+
+
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("event_id", sa.Text, primary_key=True),
+    _number(),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True),
     sa.Column("user_id", sa.Text, nullable=False, index=True),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("at_us", sa.BigInteger, nullable=False),
     sa.Column("service_id", sa.Text, nullable=False),  # "": none
     sa.Column("value", sa.Float),
+    sqlite_autoincrement=True,
 )
 
 feedback = sa.Table(
     "feedback",
     metadata,
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("at_us", sa.BigInteger, primary_key=True),
-    sa.Column("service_id", sa.Text, primary_key=True),  # "": of the shop as a whole
+    _number(),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("service_id", sa.Text, nullable=False),  # "": of the shop as a whole
     sa.Column("nps", sa.Integer, nullable=False),
+    sa.UniqueConstraint("user_id", "at_us", "service_id"),
+    sqlite_autoincrement=True,
 )
 
 decisions = sa.Table(
     "decisions",
     metadata,
-    sa.Column("decision_id", sa.Text, primary_key=True),
+    _number(),
+    sa.Column("decision_id", sa.Text, nullable=False, unique=True),
     sa.Column("request_id", sa.Text, unique=True),
     sa.Column("request_hash", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text, nullable=False, index=True),  # "": a deleted user's
     sa.Column("record", sa.Text, nullable=False),  # JSON: what was decided, and all that led to it
     sa.Column("bundle", sa.Text, nullable=False, server_default=""),  # the hash of the one that decided
     sa.Column("decided_at_us", sa.BigInteger),
+    sqlite_autoincrement=True,
 )
 
 kept = sa.Table(
@@ -73,8 +88,9 @@ kept = sa.Table(
 exposures = sa.Table(
     "exposures",
     metadata,
-    sa.Column("slate_id", sa.Text, primary_key=True),  # the decision_id
-    sa.Column("position", sa.Integer, primary_key=True),
+    _number(),
+    sa.Column("slate_id", sa.Text, nullable=False),  # the decision_id
+    sa.Column("position", sa.Integer, nullable=False),
     sa.Column("user_id", sa.Text, nullable=False, index=True),
     sa.Column("shown_at_us", sa.BigInteger, nullable=False),
     sa.Column("service_id", sa.Text, nullable=False),  # "": nothing was shown
@@ -82,12 +98,16 @@ exposures = sa.Table(
     sa.Column("slate_propensity", sa.Float, nullable=False),
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("arm", sa.Text, nullable=False),
+    sa.UniqueConstraint("slate_id", "position"),
+    sqlite_autoincrement=True,
 )
 
 deleted_users = sa.Table(
     "deleted_users",
     metadata,
-    sa.Column("user_hash", sa.Text, primary_key=True),  # keyed: the id itself is not kept
+    _number(),
+    sa.Column("user_hash", sa.Text, nullable=False, unique=True),  # keyed: the id itself is not kept
+    sqlite_autoincrement=True,
 )
 
 spent = sa.Table(
@@ -121,7 +141,9 @@ facts = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-SCHEMA = 3  # of the tables above; 0: none yet, or SQLite's first
+FOLLOWED = (events, feedback, decisions, exposures, deleted_users)  # by their numbers, in this order
+
+SCHEMA = 4  # of the tables above; 0: none yet, or SQLite's first
 _MIGRATIONS = {  # from the schema of this number to the next
     1: (
         "ALTER TABLE decisions ADD COLUMN bundle TEXT NOT NULL DEFAULT ''",
@@ -130,6 +152,7 @@ _MIGRATIONS = {  # from the schema of this number to the next
         "(SELECT min(shown_at_us) FROM exposures WHERE slate_id = decision_id)",
     ),
     2: (),  # tables alone, which are made where they are not there
+    3: (),  # numbers: _number_rows
 }
 
 
@@ -140,6 +163,9 @@ class Database:
     ----------
     where : Path or str
         SQLite's file, which is made with its folder where it is not there; or PostgreSQL's URL.
+    shared : Shared, optional
+        What the workers of the service have in common, where there are several: they write one after the
+        other, and tell each other of it before an answer can be given.
 
     Raises
     ------
@@ -147,14 +173,16 @@ class Database:
         Where it is no database that can be read and written, or a newer Perkwise wrote it.
     """
 
-    def __init__(self, where: Path | str) -> None:
+    def __init__(self, where: Path | str, shared: Shared | None = None) -> None:
+        self.shared, self.own = shared, OwnRows()
         if isinstance(where, Path):
             where.parent.mkdir(parents=True, exist_ok=True)
         self._store = store_at(where)
         self._engine = self._store.engine
         try:
-            fault = self._store.damage()
-            newer = 0 if fault else _migrate(self._store)
+            with nullcontext() if shared is None else shared.writing():
+                fault = self._store.damage()
+                newer = 0 if fault else _migrate(self._store)
         except sa.exc.DBAPIError as error:
             fault, newer = " ".join(str(error.orig).split()), 0
         if fault:
@@ -232,11 +260,42 @@ class Database:
         self._tell("")
         return outcomes
 
+    def reader(self) -> sa.Engine:
+        """An engine that can only read, each transaction what was committed when it began."""
+        return self._store.reader()
+
     def _commit(self, jobs: Sequence[Job[Any]]) -> list[Outcome]:
+        if self.shared is not None:
+            with self.shared.writing():
+                return self._commit_shared(jobs, self.shared)
         with self._engine.begin() as connection:
             outcomes = [_outcome(connection, job) for job in jobs]
         if self._store.is_gone():  # what is written to a file without a name ends with the process
             raise Unavailable(GONE)
+        return outcomes
+
+    def _commit_shared(self, jobs: Sequence[Job[Any]], shared: Shared) -> list[Outcome]:
+        """The same beside other workers: they learn of the rows, and this one knows which are its own.
+
+        Rows that an earlier commit left which nobody heard of, as its worker was killed, are told too.
+        """
+        is_added = False
+        try:
+            with self._engine.begin() as connection:
+                before = newest_numbers(connection)
+                outcomes = [_outcome(connection, job) for job in jobs]
+                after = newest_numbers(connection)
+                if after != before:
+                    self.own.add(before, after)
+                    is_added = True
+            if self._store.is_gone():
+                raise Unavailable(GONE)
+        except BaseException:
+            if is_added:
+                self.own.take_back()
+            raise
+        shared.raise_to(before)
+        shared.raise_to(after)
         return outcomes
 
     def _tell(self, trouble: str) -> None:
@@ -292,14 +351,44 @@ def _migrate(store: Store) -> int:
         found = store.schema(connection)
         if found > SCHEMA:
             return found
-        if sa.inspect(connection).has_table(decisions.name):
+        is_there = sa.inspect(connection).has_table(decisions.name)
+        if is_there:
             for step in range(max(found, 1), SCHEMA):
                 for statement in _MIGRATIONS[step]:
                     connection.exec_driver_sql(statement)
+        if is_there and found < 4:
+            _number_rows(connection)
         metadata.create_all(connection)
         if found < SCHEMA:  # else nothing is written: a full disk keeps no service from starting
             store.keep_schema(connection, SCHEMA)
     return 0
+
+
+def _number_rows(connection: sa.Connection) -> None:
+    """Give each row of the followed tables its number: SQLite's are made anew, PostgreSQL's grow a column."""
+    for table in FOLLOWED:
+        if not sa.inspect(connection).has_table(table.name):
+            continue
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS number BIGSERIAL UNIQUE")
+            continue
+        for index in table.indexes:
+            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index.name}")
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO before_numbers")
+        table.create(connection)
+        names = ", ".join(column.name for column in table.columns if column.name != "number")
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM before_numbers ORDER BY rowid"
+        )
+        connection.exec_driver_sql("DROP TABLE before_numbers")
+
+
+def newest_numbers(connection: sa.Connection) -> tuple[int, ...]:
+    """The highest number of each of the followed tables; 0 where there is no row."""
+    return tuple(connection.exec_driver_sql(_NEWEST).one())
+
+
+_NEWEST = "SELECT " + ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table.name})" for table in FOLLOWED)
 
 
 def _outcome(connection: sa.Connection, job: Job[Any]) -> Outcome:

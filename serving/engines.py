@@ -54,7 +54,7 @@ class Store(Protocol):
         """Remember the number of the schema."""
 
     def reader(self) -> sa.Engine:
-        """An engine of its own that can only read and waits for no writer."""
+        """An engine that can only read, waits for no writer, and sees one state in a transaction."""
 
 
 def store_at(where: Path | str) -> Store:
@@ -85,8 +85,14 @@ class SQLite:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def damage(self) -> str:
-        with self.engine.begin() as connection:
-            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        with self.engine.connect() as connection:  # once, so that the file is there, and has its log
+            connection.rollback()
+        reader = self.reader()  # a check may take long, and keeps nobody from writing
+        try:
+            with reader.connect() as connection:
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        finally:
+            reader.dispose()
         self._inode = self._path.stat().st_ino
         return "" if found == "ok" else " ".join(found.split())
 
@@ -107,7 +113,12 @@ class SQLite:
 
         @sa.event.listens_for(engine, "connect")
         def _configure(connection: Any, _: Any) -> None:
+            connection.isolation_level = None
             connection.execute("PRAGMA query_only = ON")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
 
         return engine
 
@@ -153,7 +164,9 @@ class PostgreSQL:
         )
 
     def reader(self) -> sa.Engine:
-        return self._make_engine("-c default_transaction_read_only=on")
+        return self._make_engine(
+            "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
+        )
 
     def _make_engine(self, options: str) -> sa.Engine:
         try:

@@ -246,10 +246,13 @@ def _values(row: EventRow) -> dict[str, Any]:
     }
 
 
+_COLUMNS = [column for column in events.columns if column.name != "number"]  # as in _values
+
+
 def _known_events(connection: sa.Connection, event_ids: list[str]) -> dict[str, dict[str, Any]]:
     """Rows of these ids, some hundred at a time: a statement takes so many parameters at most."""
     known = {}
     for start in range(0, len(event_ids), 500):
-        query = sa.select(events).where(events.c.event_id.in_(event_ids[start : start + 500]))
+        query = sa.select(*_COLUMNS).where(events.c.event_id.in_(event_ids[start : start + 500]))
         known.update({row.event_id: dict(row._mapping) for row in connection.execute(query)})
     return known

@@ -116,6 +116,7 @@ def test_an_earlier_postgresql_schema_is_brought_forward(postgres):
     database = Database(url)
     database.run_now(partial(put, name="stays"))
     database.run_now(lambda c: c.exec_driver_sql("DROP TABLE rejected"))
+    database.run_now(lambda c: c.exec_driver_sql("ALTER TABLE events DROP COLUMN number CASCADE"))
     database.run_now(lambda c: c.execute(facts.update().where(facts.c.name == "schema").values(value="2")))
     database.close()
     with reading(url) as connection:
@@ -467,7 +468,7 @@ def test_what_was_kept_without_being_told_is_known_after_the_retry(application, 
         at = "2027-01-14T12:00:00Z"
         assert post(client, event("e", user_id, at, event="used")).status_code == 503
         at_us = 1_799_928_000_000_000
-        other.execute("INSERT INTO events VALUES ('e', ?, 'used', ?, '', NULL)", (user_id, at_us))
+        other.execute("INSERT INTO events VALUES (1, 'e', ?, 'used', ?, '', NULL)", (user_id, at_us))
         other.execute("COMMIT")
     other.close()
     for _ in range(2):

@@ -1,0 +1,129 @@
+"""What the workers of one service have in common: a page of memory and two locks.
+
+The database is what they agree on. The page only tells a worker that there is something new in it, and
+how many decisions others have at work, so that two of them do not spend the same money. A lock goes with the
+process that held it, however that ends, and so does what it had at work: the supervisor clears its place.
+"""
+
+import fcntl
+import mmap
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+Numbers = Sequence[int]  # of the newest row of each table that is followed
+
+N_TABLES = 5
+_WRITING, _SCARCE = 0, 1  # bytes of the file that the locks are on
+_MOST_WORKERS = 64
+
+
+class Shared:
+    """The page and the locks; every worker has the same under its own place.
+
+    Numbers of eight bytes are read and written whole.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        if not 1 <= n_workers <= _MOST_WORKERS:
+            raise ValueError(f"n_workers must be between 1 and {_MOST_WORKERS}, got {n_workers}.")
+        self.n_workers = n_workers
+        self._file = os.memfd_create("perkwise")
+        os.ftruncate(self._file, mmap.PAGESIZE)
+        self._page = memoryview(mmap.mmap(self._file, mmap.PAGESIZE)).cast("q")
+
+    def newest(self) -> tuple[int, ...]:
+        """The numbers of the newest rows that anybody has acknowledged."""
+        return tuple(self._page[:N_TABLES])
+
+    def raise_to(self, numbers: Numbers) -> None:
+        """Tell that there are rows up to these; for whoever holds the lock of ``writing``."""
+        for place, number in enumerate(numbers):
+            if number > self._page[place]:
+                self._page[place] = number
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The one worker that writes; the others wait, and none is passed over for long."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _WRITING)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _WRITING)
+
+    def take_scarce(self) -> bool:
+        """Get the lock of whoever decides on what is scarce, if nobody has it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SCARCE)
+        except OSError:
+            return False
+        return True
+
+    def leave_scarce(self) -> None:
+        """Let go of it."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _SCARCE)
+
+    def add_at_work(self, place: int, n_decisions: int) -> None:
+        """So many more, or fewer, are decided on by this worker and not in the database yet."""
+        self._page[N_TABLES + place] += n_decisions
+
+    def at_work_beside(self, place: int) -> int:
+        """How many decisions the other workers may have made that cannot be read yet."""
+        counts = self._page[N_TABLES : N_TABLES + self.n_workers].tolist()
+        return sum(counts) - counts[place]
+
+    def clear(self, place: int) -> None:
+        """This worker has ended."""
+        self._page[N_TABLES + place] = 0
+
+
+class OwnRows:
+    """Which rows this worker wrote, as ranges of numbers; one thread adds, another asks.
+
+    Examples
+    --------
+    >>> own = OwnRows()
+    >>> own.add((0, 5, 0, 0, 0), (0, 7, 0, 0, 0))
+    >>> own.has(1, 5), own.has(1, 6), own.has(1, 7), own.has(1, 8)
+    (False, True, True, False)
+    """
+
+    def __init__(self) -> None:
+        self._ranges: deque[tuple[Numbers, Numbers]] = deque()
+        self._before: tuple[Numbers, Numbers] | None = None  # of the latest range, before it grew
+
+    def add(self, after: Numbers, upto: Numbers) -> None:
+        """All rows above these and up to those are ours."""
+        self._before = self._ranges[-1] if self._ranges else None
+        if self._before is not None and tuple(self._before[1]) == tuple(after):
+            self._ranges[-1] = (self._before[0], upto)
+        else:
+            self._before = None
+            self._ranges.append((after, upto))
+
+    def take_back(self) -> None:
+        """The latest that was added was not written."""
+        if self._before is not None:
+            self._ranges[-1] = self._before
+        else:
+            self._ranges.pop()
+
+    def has(self, table: int, number: int) -> bool:
+        """Did this worker write the row?"""
+        return any(after[table] < number <= upto[table] for after, upto in tuple(self._ranges))
+
+    def covers(self, seen: Numbers, newest: Numbers) -> bool:
+        """Are all rows above these and up to those ours?"""
+        return any(
+            all(
+                new <= one or (low <= one and new <= high)
+                for low, one, new, high in zip(after, seen, newest, upto)
+            )
+            for after, upto in tuple(self._ranges)[-1:]
+        )
+
+    def drop(self, seen: Numbers) -> None:
+        """Forget what is behind us."""
+        while len(self._ranges) > 1 and all(high <= one for high, one in zip(self._ranges[0][1], seen)):
+            self._ranges.popleft()
