@@ -20,8 +20,9 @@ from serving import answers, decision_log, intake, kept, prepared, quarantine
 from serving.database import Database, events, exposures, feedback
 from serving.deciding import Deciding, names_of
 from serving.decision_log import RequestConflict
-from serving.deletion import DeletedUsers, Receipt
+from serving.deletion import DeletedUsers, Receipt, hashes_in
 from serving.filed import Filed
+from serving.following import Following
 from serving.kept import RULES, Kept, settings_of
 from serving.kept_scores import KeptScores
 from serving.live_budgets import LiveBudgets
@@ -76,7 +77,16 @@ class Application:
         self.now_us = now_us
         self._deleted = DeletedUsers.load(database)
         self.state = State(tables, bundle.layout, bundle.tiers, bundle.windows.uptake_days, self._deleted)
-        self.state.load(*(database.run_now(partial(_all, table)) for table in (events, feedback, exposures)))
+        self.following = Following(database, self._deleted)
+        shifts = [] if audit is None else read_shifts(audit)
+        with self.following.start() as connection:
+            self._deleted.add_hashes(hashes_in(connection))
+            self.state.load(*(_all(table, connection) for table in (events, feedback, exposures)))
+            spending, _ = spending_of(
+                connection, self.state.filed.sales, settings, shifts, now_us(), bundle.catalog
+            )
+        self.budgets = LiveBudgets(settings, bundle.catalog, spending, audit)
+        self.following.begin(self.state, self.budgets)
         self._basis = database.run_now(partial(keep_basis, bundle=bundle, settings=settings))
         filed = self.state.filed
         vocabulary = vocabulary_of(
@@ -84,24 +94,12 @@ class Application:
         )
         self.rules = LiveRules(rule_files, vocabulary, settings.decision.max_services, now_us)
         self._keep_rules(self.rules.in_force)
-        shifts = [] if audit is None else read_shifts(audit)
-        spending, _ = database.run_now(
-            partial(
-                spending_of,
-                sales=filed.sales,
-                settings=settings,
-                shifts=shifts,
-                now_us=now_us(),
-                catalog=bundle.catalog,
-            )
-        )
-        self.budgets = LiveBudgets(settings, bundle.catalog, spending, audit)
         self.deciding = Deciding(
-            self._basis, self.state, self.rules, self.budgets, database, self._deleted, now_us
+            self._basis, self.state, self.rules, self.budgets, database, self._deleted, self.following, now_us
         )
         self._forgotten: list[int] = []  # numbers of users who were deleted since the start
         self._intake = intake.Intake(
-            self.state, bundle.catalog, database, self._deleted, now_us, self.budgets.use
+            self.state, bundle.catalog, database, self._deleted, self.following, now_us, self.budgets.use
         )
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
@@ -142,12 +140,14 @@ class Application:
 
     async def profile(self, user_id: str) -> dict[str, Any]:
         """What is known of a user now."""
+        self.following.follow()
         self._check_known(user_id)
         profile = self.state.profile(user_id, self.now_us())
         return answers.profile_answer(user_id, profile, self.bundle.layout.columns)
 
     async def services(self) -> dict[str, Any]:
         """The catalogue that decisions are made from."""
+        self.following.follow()
         in_force = self.rules.in_force.rules
         return {
             **answers.services_answer(self.bundle),
@@ -161,6 +161,7 @@ class Application:
 
     def poll(self) -> None:
         """Let changed rules be in force, and declared shifts; called now and then by a thread of its own."""
+        self.following.sweep()
         self.budgets.poll()
         found = self.rules.poll()
         if found is not None:
@@ -179,6 +180,7 @@ class Application:
 
     async def delete_user(self, user_id: str) -> dict[str, Any]:
         """Remove a user; what comes in about them later is refused."""
+        self.following.follow()
         if user_id not in self._deleted:
             self._check_known(user_id)
         number, scores = self.state.user_number(user_id), self.deciding.ladder.scores

@@ -178,10 +178,10 @@ class Database:
         if isinstance(where, Path):
             where.parent.mkdir(parents=True, exist_ok=True)
         self._store = store_at(where)
-        self._engine = self._store.engine
+        self._engine, self._reader = self._store.engine, self._store.reader()
         try:
+            fault = self._store.damage()
             with nullcontext() if shared is None else shared.writing():
-                fault = self._store.damage()
                 newer = 0 if fault else _migrate(self._store)
         except sa.exc.DBAPIError as error:
             fault, newer = " ".join(str(error.orig).split()), 0
@@ -221,6 +221,7 @@ class Database:
         self._is_open = False
         self._jobs.put(None)
         self._thread.join()
+        self._reader.dispose()
         self._engine.dispose()
 
     def _put(self, job: Job[T]) -> Future[T]:
@@ -260,9 +261,9 @@ class Database:
         self._tell("")
         return outcomes
 
-    def reader(self) -> sa.Engine:
-        """An engine that can only read, each transaction what was committed when it began."""
-        return self._store.reader()
+    def connect(self) -> sa.Connection:
+        """A connection that can only read: what was committed when its transaction began."""
+        return self._reader.connect()
 
     def _commit(self, jobs: Sequence[Job[Any]]) -> list[Outcome]:
         if self.shared is not None:
@@ -370,7 +371,9 @@ def _number_rows(connection: sa.Connection) -> None:
         if not sa.inspect(connection).has_table(table.name):
             continue
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS number BIGSERIAL UNIQUE")
+            connection.exec_driver_sql(
+                f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS number BIGSERIAL UNIQUE"
+            )
             continue
         for index in table.indexes:
             connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index.name}")

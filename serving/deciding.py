@@ -21,6 +21,7 @@ from serving.database import Database
 from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
+from serving.following import Following
 from serving.kept import Names
 from serving.ladder import Known, Ladder, estimates_of
 from serving.live_budgets import LiveBudgets
@@ -29,6 +30,7 @@ from serving.recommender import Asked, Decision, recommend, without_exploration
 from serving.records import Basis, Record, is_replayable, record_of
 from serving.schemas import RecommendAnswer, RecommendRequest
 from serving.state import State
+from serving.turns import Turns
 
 _AT_ONCE = 32  # decided together; in between, other requests have their turn
 
@@ -52,8 +54,11 @@ class Deciding:
         budgets: LiveBudgets,
         database: Database,
         deleted: DeletedUsers,
+        following: Following,
         now_us: Callable[[], int],
     ) -> None:
+        self._following = following
+        self._turns = Turns(database.shared, following, self._is_scarce_now)
         self._basis, self._state, self._rules, self._budgets = basis, state, rules, budgets
         self._database, self._deleted, self._now_us = database, deleted, now_us
         bundle, settings = basis.bundle, basis.settings
@@ -138,11 +143,15 @@ class Deciding:
 
         Deleted users are answered like users never seen, and the log does not learn their ids.
         """
-        decisions = self.decide(requests, self._now_us())
-        entries = [self._entry(request, decision) for request, decision in zip(requests, decisions)]
+        decisions: list[Decision] = []
         try:
-            kept_before = await self._database.run(partial(decision_log.keep_all, entries=entries))
+            async with self._turns.taken(len(requests)):
+                decisions = self.decide(requests, self._now_us())
+                entries = [self._entry(request, decision) for request, decision in zip(requests, decisions)]
+                keep = partial(self._keep, entries=entries, n_deletions=self._following.n_deletions)
+                kept_before = await self._database.run(keep)
         except Unavailable:
+            decisions = decisions or self.decide(requests, self._now_us())
             return [self._unlogged(decision) for decision in decisions]
         found: list[Answer | RequestConflict] = []
         for decision, entry, before in zip(decisions, entries, kept_before, strict=True):
@@ -157,6 +166,13 @@ class Deciding:
             else:
                 found.append(await self._database.run(partial(_answer, record=before, user_id=user_id)))
         return found
+
+    def _keep(
+        self, connection: sa.Connection, entries: Sequence[decision_log.Entry], n_deletions: int
+    ) -> list[Record | RequestConflict | None]:
+        """Write decisions; the log learns no id of a user whom another worker deleted meanwhile."""
+        gone = self._following.deleted_since(connection, n_deletions, [one.user_id for one in entries])
+        return decision_log.keep_all(connection, [one.without(gone) for one in entries])
 
     def _entry(self, request: RecommendRequest, decision: Decision) -> decision_log.Entry:
         is_deleted = request.user_id in self._deleted
@@ -197,6 +213,12 @@ class Deciding:
             choice_load=self._load.get(profile.tier),
             rung=known.rung,
         )
+
+    def _is_scarce_now(self, n_requests: int) -> bool:
+        now_us = self._now_us()
+        if self._budgets:
+            self._budgets.advance(now_us)
+        return self._is_scarce(self._rules.in_force.rules, n_requests, now_us)
 
     def _is_scarce(self, rules: RuleSet, n_requests: int, now_us: int) -> bool:
         """Could these requests together exceed a budget or a capacity?"""

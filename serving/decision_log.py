@@ -1,7 +1,7 @@
 """Every decision with its propensities, kept before it is answered, in rows that training can read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,17 @@ class Entry:
     rows: Sequence[Mapping[str, Any]]  # the decision as rows of the table ``exposures``
     request_id: str | None = None
     request_hash: str = ""
+
+    @property
+    def user_id(self) -> str:
+        """Whom it is about; "" where the log must not learn it."""
+        return str(self.record["user_id"])
+
+    def without(self, deleted: Container[str]) -> "Entry":
+        """The same, but that the log learns nothing of a deleted user."""
+        if self.user_id not in deleted:
+            return self
+        return replace(self, record={**self.record, "user_id": ""}, rows=())
 
 
 def keep_all(connection: sa.Connection, entries: Sequence[Entry]) -> list[Record | RequestConflict | None]:

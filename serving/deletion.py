@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from uuid import uuid4
 
@@ -27,16 +28,25 @@ class DeletedUsers:
     def load(cls, database: Database) -> "DeletedUsers":
         """Those that the database remembers."""
         key = database.run_now(_key)
-        return cls(bytes.fromhex(key), set(database.run_now(_hashes)))
+        return cls(bytes.fromhex(key), set(database.run_now(hashes_in)))
 
     @classmethod
     def read(cls, connection: sa.Connection) -> "DeletedUsers":
         """The same over a connection that can only read."""
         key = connection.scalar(sa.select(facts.c.value).where(facts.c.name == "deletion_key"))
-        return cls(bytes.fromhex(key or ""), set(_hashes(connection)))
+        return cls(bytes.fromhex(key or ""), set(hashes_in(connection)))
 
     def __contains__(self, user_id: str) -> bool:
         return bool(self._hashes) and self._hash(user_id) in self._hashes
+
+    def add_hashes(self, hashes: Iterable[str]) -> None:
+        """The same of users whom another worker removed; their ids are not told."""
+        self._hashes.update(hashes)
+
+    def among(self, connection: sa.Connection, user_ids: Iterable[str]) -> set[str]:
+        """Those of these users whom the database remembers as deleted."""
+        by_hash = {self._hash(one): one for one in user_ids}
+        return {by_hash[one] for one in hashes_in(connection) if one in by_hash}
 
     def add(self, user_id: str) -> None:
         """From now on the user is in the set; ``write`` makes it last."""
@@ -80,5 +90,5 @@ def _key(connection: sa.Connection) -> str:
     return found
 
 
-def _hashes(connection: sa.Connection) -> list[str]:
+def hashes_in(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(sa.select(deleted_users.c.user_hash)))

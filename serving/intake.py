@@ -13,6 +13,7 @@ from serving import quarantine
 from serving.database import Database, Job, T, events, exposures, feedback
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
+from serving.following import Following
 from serving.schemas import EventRow, Fault, FeedbackRequest, fault_of
 from serving.state import State
 
@@ -87,21 +88,33 @@ class Intake:
         catalog: Catalog,
         database: Database,
         deleted: DeletedUsers,
+        following: Following,
         now_us: Callable[[], int],
         on_use: Callable[[str, str, int], None],
     ) -> None:
         self._state, self._catalog, self._database = state, catalog, database
-        self._deleted, self._now_us, self._on_use = deleted, now_us, on_use
+        self._deleted, self._following, self._now_us, self._on_use = deleted, following, now_us, on_use
         self._unsettled: set[str] = set()  # users of whom the database may hold more than the state
 
     async def events(self, rows: Sequence[Any]) -> list[Verdict]:
         """A verdict for each row, in their order; accepted rows are on disk and in the next profile."""
+        self._following.follow()
+        n_deletions = self._following.n_deletions
         read = [self._read_event(row) for row in rows]
         fresh = [row for row in read if isinstance(row, EventRow)]
 
         def keep(connection: sa.Connection) -> list[Verdict]:
-            kept = iter(keep_events(connection, fresh))
-            verdicts = [next(kept) if isinstance(row, EventRow) else row for row in read]
+            user_ids = {row.user_id for row in fresh}
+            gone = self._following.deleted_since(connection, n_deletions, user_ids)
+            kept = iter(keep_events(connection, [row for row in fresh if row.user_id not in gone]))
+            verdicts = [
+                row
+                if not isinstance(row, EventRow)
+                else Verdict.refused(row.event_id, REJECTED, DELETED)
+                if row.user_id in gone
+                else next(kept)
+                for row in read
+            ]
             verdicts = [replace(one, row=number) for number, one in enumerate(verdicts, start=1)]
             quarantine.keep(connection, _refusals(rows, verdicts), self._now_us())
             return verdicts
@@ -120,10 +133,18 @@ class Intake:
     async def feedback(self, row: FeedbackRequest) -> Verdict:
         """The verdict on one answer; an accepted one is on disk and in the next profile."""
         at_us = microseconds(row.at)
+        self._following.follow()
+        n_deletions = self._following.n_deletions
         fault = self._fault(row.user_id, at_us, row.service_id)
         if fault is not None:
             return Verdict.refused(None, REJECTED, fault)
-        verdict = await self._settled(lambda connection: keep_feedback(connection, row), {row.user_id})
+
+        def keep(connection: sa.Connection) -> Verdict:
+            if self._following.deleted_since(connection, n_deletions, [row.user_id]):
+                return Verdict.refused(None, REJECTED, DELETED)
+            return keep_feedback(connection, row)
+
+        verdict = await self._settled(keep, {row.user_id})
         if verdict.verdict == ACCEPTED and self._is_followed(row.user_id):
             self._state.add_feedback(row.user_id, at_us, row.nps, row.service_id)
         await self._settle({row.user_id})
@@ -134,7 +155,8 @@ class Intake:
         try:
             return await self._database.run(job)
         except Unavailable:
-            self._unsettled |= user_ids
+            if not self._following.is_beside_others:  # else what is not known as ours is read as others' is
+                self._unsettled |= user_ids
             raise
 
     async def _settle(self, user_ids: set[str]) -> None:

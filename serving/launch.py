@@ -20,6 +20,7 @@ from serving.edge import Guard
 from serving.logs import start_logging
 from serving.protocol import LimitedProtocol
 from serving.service import Perkwise, routes
+from serving.shared import Shared
 from serving.workers import Supervisor
 
 logger = logging.getLogger("perkwise")
@@ -79,7 +80,11 @@ def serve(
         _answer(listening, drain_s, tell_ready, tell_drain)
         return
 
+    shared = Shared(n_workers)
+
     def work(place: int, tell: Callable[[], None]) -> None:
+        shared.place = place
+        routes.state.shared = shared
         _answer(listening, drain_s, tell, lambda: None)
 
     def end(number: int) -> None:
@@ -88,7 +93,7 @@ def serve(
         if drain_s and number == signal.SIGTERM:
             tell_drain()
 
-    Supervisor(n_workers, work, tell_ready, end).run()
+    Supervisor(n_workers, work, tell_ready, end, shared.clear).run()
 
 
 def _answer(

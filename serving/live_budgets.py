@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,14 @@ class LiveBudgets:
             if user_id:
                 self._spending.open.add(user_id, service_id, offer)
 
+    def take_in(self, shown: Sequence[Shown]) -> None:
+        """What other workers decided spends, too."""
+        for one in shown:
+            offer = self._tracked.offer(one)
+            self._spending.offer(offer)
+            if one.user_id:
+                self._spending.open.add(one.user_id, one.service_id, offer)
+
     def take_back(self, decision: Decision, user_id: str) -> None:
         """A decision came to nothing: an earlier one was answered again."""
         for service_id, offer in self._offers(decision):
@@ -149,6 +157,10 @@ class LiveBudgets:
     def forget(self, user_id: str) -> None:
         """A user was deleted; what was spent on him stays spent."""
         self._spending.open.forget(user_id)
+
+    def forget_all(self, is_deleted: Callable[[str], bool]) -> None:
+        """Other workers removed users; safe from another thread."""
+        self._spending.open.forget_all(is_deleted)
 
     def answer(self, now_us: int) -> list[dict[str, Any]]:
         """Each budget in its present period."""

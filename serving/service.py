@@ -22,6 +22,7 @@ from serving.live_rules import Poller
 from serving.prepared import Recipe, prepared, prepared_beside
 from serving.routes import make_app
 from serving.score_keeper import ScoreKeeper
+from serving.shared import Shared
 from training.bundle import read_basis, read_bundle
 
 logger = logging.getLogger("perkwise")
@@ -58,7 +59,8 @@ class Perkwise:
             recipe = Recipe(config.data, layout, windows.uptake_days, config.settings.money)
             filed = prepared(recipe, prepared_beside(config.state))
             bundle = reading.result()
-        self.database = Database(serving.database or config.state)
+        shared: Shared | None = getattr(routes.state, "shared", None)  # None: one worker alone
+        self.database = Database(serving.database or config.state, shared)
         application = Application(
             filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )

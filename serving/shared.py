@@ -20,10 +20,12 @@ _MOST_WORKERS = 64
 
 
 class Shared:
-    """The page and the locks; every worker has the same under its own place.
+    """The page and the locks: made once, before the fork; each worker then takes its place.
 
     Numbers of eight bytes are read and written whole.
     """
+
+    place = 0  # of this worker
 
     def __init__(self, n_workers: int) -> None:
         if not 1 <= n_workers <= _MOST_WORKERS:
@@ -64,17 +66,17 @@ class Shared:
         """Let go of it."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _SCARCE)
 
-    def add_at_work(self, place: int, n_decisions: int) -> None:
-        """So many more, or fewer, are decided on by this worker and not in the database yet."""
-        self._page[N_TABLES + place] += n_decisions
+    def add_at_work(self, n_decisions: int) -> None:
+        """So many more, or fewer, are decided on by this worker and cannot be read by others yet."""
+        self._page[N_TABLES + self.place] += n_decisions
 
-    def at_work_beside(self, place: int) -> int:
+    def at_work_beside(self) -> int:
         """How many decisions the other workers may have made that cannot be read yet."""
         counts = self._page[N_TABLES : N_TABLES + self.n_workers].tolist()
-        return sum(counts) - counts[place]
+        return sum(counts) - counts[self.place]
 
     def clear(self, place: int) -> None:
-        """This worker has ended."""
+        """The worker of this place has ended."""
         self._page[N_TABLES + place] = 0
 
 

@@ -1,10 +1,11 @@
 """What is spent of each budget in its period: the log of decisions, and the uses that followed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -82,6 +83,12 @@ class OpenOffers:
         """A user was deleted."""
         self._open.pop(user_id, None)
 
+    def forget_all(self, is_deleted: Callable[[str], bool]) -> None:
+        """Users were deleted, of whom we do not know the ids; safe from another thread."""
+        for user_id in list(self._open):
+            if is_deleted(user_id):
+                self.forget(user_id)
+
 
 class Spending:
     """The accounts of all budgets of the settings, and whether services cost too much of the revenue.
@@ -158,7 +165,8 @@ class Spending:
     def offer(self, offer: Offer) -> None:
         """A service was shown."""
         for kind, account in self._covering(offer):
-            account.offer(offer.at_us, *self._amounts(offer, kind))
+            if offer.at_us >= account.start_us:  # one of another worker may be of the period before
+                account.offer(offer.at_us, *self._amounts(offer, kind))
 
     def take_back(self, offer: Offer) -> None:
         """The offer came to nothing: its decision was not kept."""
@@ -322,9 +330,18 @@ def shown_since(connection: sa.Connection, since_us: int, user_id: str | None = 
     query = query.where(decisions.c.decided_at_us >= since_us)
     if user_id is not None:
         query = query.where(decisions.c.user_id == user_id)
+    found = shown_of(connection, connection.execute(query))
+    if user_id is None:
+        rows = connection.execute(sa.select(spent).where(spent.c.at_us >= since_us))
+        found += [Shown(user_id="", **row._mapping) for row in rows]
+    return found
+
+
+def shown_of(connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> list[Shown]:
+    """What decisions showed, of rows with user_id, decided_at_us and record."""
     names: dict[str, Names] = {}
     found = []
-    for row in connection.execute(query):
+    for row in rows:
         record = from_text(row.record)
         if is_replayable(record):
             known = record["names"]
@@ -337,9 +354,6 @@ def shown_since(connection: sa.Connection, since_us: int, user_id: str | None = 
             Shown(row.user_id, row.decided_at_us, service_id, record["tier"], uptake, cost)
             for service_id, uptake, cost in offered
         ]
-    if user_id is None:
-        rows = connection.execute(sa.select(spent).where(spent.c.at_us >= since_us))
-        found += [Shown(user_id="", **row._mapping) for row in rows]
     return found
 
 

@@ -1,6 +1,6 @@
 """What is known of each user now: the data folder's history, and the rows that came in since."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,7 +80,7 @@ class State:
 
     def knows(self, user_id: str) -> bool:
         """Is anything known of this user?"""
-        return user_id in self._live or self.user_number(user_id) is not None
+        return self._live_of(user_id) is not None or self.user_number(user_id) is not None
 
     def user_number(self, user_id: str) -> int | None:
         """The number of a user of the data folder, in its order; None for all others."""
@@ -88,7 +88,7 @@ class State:
 
     def n_live_rows(self, user_id: str) -> int:
         """How many rows came in about a user beside the data folder; they tell one profile from the next."""
-        live = self._live.get(user_id)
+        live = self._live_of(user_id)
         return 0 if live is None else len(live)
 
     def live_users(self) -> list[str]:
@@ -130,9 +130,15 @@ class State:
         """Drop the rows that came in about this user, who was deleted."""
         self._live.pop(user_id, None)
 
+    def forget_all(self, is_deleted: Callable[[str], bool]) -> None:
+        """The same of all who were deleted by others; safe from another thread."""
+        for user_id in list(self._live):
+            if is_deleted(user_id):
+                self.forget(user_id)
+
     def rows_of(self, user_id: str, now_us: int) -> UserRows:
         """All rows of a user; of one who is not known, those of somebody who joins now."""
-        live, number = self._live.get(user_id), self.user_number(user_id)
+        live, number = self._live_of(user_id), self.user_number(user_id)
         if number is not None:
             rows = self._history.rows_of_number(number)
         else:
@@ -191,7 +197,7 @@ class State:
 
     def _history_of(self, user_id: str, now_us: int) -> tuple[History, int]:
         """A user's own history, and the moment of a profile that knows all of it that happened."""
-        live = self._live.get(user_id)
+        live = self._live_of(user_id)
         as_of_us = max([now_us, *(at_us + 1 for at_us in live.times_us())] if live else [now_us])
         return History.of_one(self.rows_of(user_id, now_us), self.layout, self.uptake_days), as_of_us
 
@@ -201,6 +207,10 @@ class State:
         else:
             history, as_of_us = profile.history, profile.as_of_us
         return past_of(needs, history, [0], [as_of_us], self.uptake_days)
+
+    def _live_of(self, user_id: str) -> LiveRows | None:
+        """What came in about a user; nothing of one whom another worker deleted, though it may be here."""
+        return None if user_id in self._deleted else self._live.get(user_id)
 
     def _of(self, user_id: str) -> LiveRows:
         return self._live.setdefault(user_id, LiveRows())

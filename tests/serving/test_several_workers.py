@@ -5,13 +5,18 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from offers.settings import BudgetLimit
 from serving.config import ServeConfig
+from serving.database import exposures, reading
 from serving.launch import serve
 from tests.project import free_port
 from tests.serving.own_process import started, wait_until_ready
@@ -117,3 +122,84 @@ def test_interrupted_twice_it_ends_at_once(config):
         time.sleep(0.3)
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == 0
+
+
+def connections(url, process, n_each=1):
+    """Clients, by the worker that answers each: the kernel says which took a connection."""
+    port = int(url.rpartition(":")[2])
+    found = {pid: [] for pid in children(process.pid)}
+    while any(len(clients) < n_each for clients in found.values()):
+        client = httpx.Client(base_url=url, timeout=20, trust_env=False)
+        before = {pid: sockets_of(pid) for pid in found}
+        client.get("/livez")
+        takers = [pid for pid in found if sockets_of(pid) - before[pid]]
+        assert len(takers) == 1, (takers, port)
+        if len(found[takers[0]]) < n_each:
+            found[takers[0]].append(client)
+        else:
+            client.close()
+    return list(found.values())
+
+
+def sockets_of(pid):
+    folder = Path(f"/proc/{pid}/fd")
+    return {os.readlink(one) for one in folder.iterdir() if os.readlink(one).startswith("socket:")}
+
+
+@pytest.mark.slow
+def test_an_event_that_one_worker_acknowledged_is_in_the_next_answer_of_the_other(config, user_id):
+    at, took = "2026-05-01T12:00:00Z", []
+    with two_workers(config) as (process, _, url):
+        both = [clients[0] for clients in connections(url, process)]
+        used = [http.get(f"/users/{user_id}/profile").json()["features"]["used_365d"] for http in both]
+        assert used[0] == used[1]
+        for number in range(200):
+            one, other = both[number % 2], both[1 - number % 2]
+            row = {"event_id": f"e{number}", "user_id": user_id, "event": "used", "at": at}
+            start = time.perf_counter()
+            assert one.post("/events", json={"events": [row]}).json()["accepted"] == 1
+            now = other.get(f"/users/{user_id}/profile").json()["features"]["used_365d"]
+            took.append(time.perf_counter() - start)
+            assert now == used[0] + number + 1
+            assert one.get(f"/users/{user_id}/profile").json()["features"]["used_365d"] == now
+            kept = other.post("/recommend", json={"user_id": user_id, "request_id": f"r{number}"})
+            again = one.post("/recommend", json={"user_id": user_id, "request_id": f"r{number}"})
+            assert kept.json() == again.json() and kept.status_code == 200
+        assert both[0].delete(f"/users/{user_id}").status_code == 200
+        assert both[1].get(f"/users/{user_id}/profile").status_code == 404
+        late = both[1].post("/events", json={"events": [{**row, "event_id": "late"}]})
+        assert late.status_code == 400 and "was deleted" in late.text
+    took.sort()
+    print(f"posted and in the other's answer: p50 {took[100] * 1e3:.1f} ms, p99 {took[197] * 1e3:.1f} ms")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["budget", "capacity"])
+def test_together_the_workers_never_show_more_than_there_is(config, tables, tmp_path, kind):
+    """Of contacts, or of a service by a rule, 90 are left; 16 callers ask for far more."""
+    users = tables.users["user_id"].tolist()
+    if kind == "budget":
+        limit = BudgetLimit("contacts", contacts=100, period="month")
+        pacing = replace(config.settings.pacing, reserve_share=0.1)
+        config = replace(config, settings=replace(config.settings, budgets=(limit,), pacing=pacing))
+    else:
+        rules = tmp_path / "rules.yaml"
+        service = "S1"
+        rules.write_text(
+            f"rules:\n- name: few\n  services: [{service}]\n  limits: {{capacity_per_day: 90}}\n"
+        )
+        config = replace(config, rules=(rules,))
+
+    def call(http, number):
+        for user in users[number::16] * 2:
+            answer = http.post("/recommend", json={"user_id": user})
+            assert answer.status_code in (200, 429), answer.text
+
+    with two_workers(config) as (process, _, url):
+        clients = [http for several in connections(url, process, 8) for http in several]
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(call, clients, range(16)))
+    with reading(config.state) as connection:
+        rows = connection.execute(sa.select(exposures)).all()
+    shown = [row for row in rows if row.service_id and (kind == "budget" or row.service_id == service)]
+    assert len(shown) == 90
