@@ -148,7 +148,7 @@ def sockets_of(pid):
 
 @pytest.mark.slow
 def test_an_event_that_one_worker_acknowledged_is_in_the_next_answer_of_the_other(config, user_id):
-    at, took = "2026-05-01T12:00:00Z", []
+    at = "2026-05-01T12:00:00Z"
     with two_workers(config) as (process, _, url):
         both = [clients[0] for clients in connections(url, process)]
         used = [http.get(f"/users/{user_id}/profile").json()["features"]["used_365d"] for http in both]
@@ -156,10 +156,8 @@ def test_an_event_that_one_worker_acknowledged_is_in_the_next_answer_of_the_othe
         for number in range(200):
             one, other = both[number % 2], both[1 - number % 2]
             row = {"event_id": f"e{number}", "user_id": user_id, "event": "used", "at": at}
-            start = time.perf_counter()
             assert one.post("/events", json={"events": [row]}).json()["accepted"] == 1
             now = other.get(f"/users/{user_id}/profile").json()["features"]["used_365d"]
-            took.append(time.perf_counter() - start)
             assert now == used[0] + number + 1
             assert one.get(f"/users/{user_id}/profile").json()["features"]["used_365d"] == now
             kept = other.post("/recommend", json={"user_id": user_id, "request_id": f"r{number}"})
@@ -169,8 +167,6 @@ def test_an_event_that_one_worker_acknowledged_is_in_the_next_answer_of_the_othe
         assert both[1].get(f"/users/{user_id}/profile").status_code == 404
         late = both[1].post("/events", json={"events": [{**row, "event_id": "late"}]})
         assert late.status_code == 400 and "was deleted" in late.text
-    took.sort()
-    print(f"posted and in the other's answer: p50 {took[100] * 1e3:.1f} ms, p99 {took[197] * 1e3:.1f} ms")
 
 
 @pytest.mark.slow
@@ -184,10 +180,8 @@ def test_together_the_workers_never_show_more_than_there_is(config, tables, tmp_
         config = replace(config, settings=replace(config.settings, budgets=(limit,), pacing=pacing))
     else:
         rules = tmp_path / "rules.yaml"
-        service = "S1"
-        rules.write_text(
-            f"rules:\n- name: few\n  services: [{service}]\n  limits: {{capacity_per_day: 90}}\n"
-        )
+        text = "rules:\n- name: few\n  services: {ids: [S1]}\n  limits: {capacity_per_day: 90}\n"
+        rules.write_text(text, encoding="utf-8")
         config = replace(config, rules=(rules,))
 
     def call(http, number):
@@ -201,5 +195,5 @@ def test_together_the_workers_never_show_more_than_there_is(config, tables, tmp_
             list(pool.map(call, clients, range(16)))
     with reading(config.state) as connection:
         rows = connection.execute(sa.select(exposures)).all()
-    shown = [row for row in rows if row.service_id and (kind == "budget" or row.service_id == service)]
-    assert len(shown) == 90
+    shown = [row for row in rows if row.service_id and (kind == "budget" or row.service_id == "S1")]
+    assert 90 - 4 <= len(shown) <= 90  # where there is no room for a whole list, nothing is begun
