@@ -1,7 +1,8 @@
 """Requests for lists: those that came together are decided together, and kept in one commit.
 
-A decision costs much the same work for one user as for a dozen, so whatever waits when the event loop comes
-round is decided at once. Each decision depends on its own request alone, to the last bit.
+A decision costs much the same work for one user as for a dozen, so whatever waits is decided at once, and
+what comes while that is written to disk waits for its turn. Each decision depends on its own request alone,
+to the last bit.
 """
 
 import asyncio
@@ -69,7 +70,7 @@ class Deciding:
         self._load = {} if loads is None else dict(zip(names, loads.tolist()))  # of choice, by tier
         self.ladder = Ladder(basis, state)
         self._waiting: list[tuple[RecommendRequest, asyncio.Future[Answer]]] = []
-        self._at_work: set[asyncio.Future[None]] = set()
+        self._at_work: asyncio.Future[None] | None = None
 
     async def answer(self, request: RecommendRequest) -> Answer:
         """The list of one user; the decision is in the log when it is answered.
@@ -81,7 +82,7 @@ class Deciding:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        if not self._waiting:
+        if not self._waiting and not self._at_work:
             loop.call_soon(self._begin)
         self._waiting.append((request, future))
         return await future
@@ -113,12 +114,15 @@ class Deciding:
         return decisions
 
     def _begin(self) -> None:
-        """Decide for all that wait, some at a time."""
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), _AT_ONCE):
-            task = asyncio.ensure_future(self._settle(waiting[start : start + _AT_ONCE]))
-            self._at_work.add(task)  # the loop itself would let it be collected
-            task.add_done_callback(self._at_work.discard)
+        """Decide for those that wait; who comes until these are kept is decided with the next."""
+        some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+        self._at_work = asyncio.ensure_future(self._settle(some))
+        self._at_work.add_done_callback(self._end)
+
+    def _end(self, _: asyncio.Future[None]) -> None:
+        self._at_work = None
+        if self._waiting:
+            self._begin()
 
     async def _settle(self, waiting: Sequence[tuple[RecommendRequest, asyncio.Future[Answer]]]) -> None:
         """Give each its answer; where one brings all to fall, each is tried alone."""

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 Clock = Callable[[], float]  # seconds that only grow
 
 _AT_ONCE = 64  # requests at work; what waits for the disk shares one sync
-_PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that one takes
-_SMOOTHING = 0.05  # share of the newest in the mean time that one takes
+_TOGETHER = 16  # begin in a turn of the event loop: they are decided together
+_PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that a turn takes
+_SMOOTHING = 0.05  # share of the newest in the mean time that a turn takes
 
 
 class TooMuch(Exception):
@@ -51,16 +53,17 @@ class RateLimit:
 class _Waiting:
     turn: asyncio.Future[None]
     since: float
+    weight: int
 
 
 class Line:
-    """Lets requests begin one after the other, and refuses those that would wait too long.
+    """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
-    The work blocks the event loop, so at most one request begins in a turn of it: in between, what has
+    The work blocks the event loop, so only some requests begin in a turn of it: in between, what has
     arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
-    most four times what one takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
-    Controlling queue delay). It is used as ``async with line``, inside one event loop.
+    most four times what a turn takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
+    Controlling queue delay). It is used as ``async with line.turn()``, inside one event loop.
 
     Parameters
     ----------
@@ -68,16 +71,19 @@ class Line:
         The length of the line.
     clock : callable
         Seconds that only grow.
+    together : int
+        How many may begin in a turn; a heavy one begins alone.
     """
 
-    def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock) -> None:
+    def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock, together: int = _TOGETHER) -> None:
         self.n_working = 0
+        self._together = together
         self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
         self._empty_at = clock()  # the last time that nobody waited
-        self._began_at = clock()  # when the last one began
-        self._each_s = 0.0  # from one that begins to the next, on average
-        self._is_paused = False  # one began in this turn of the loop
+        self._began_at = clock()  # when the last turn began
+        self._turn_s = 0.0  # from one turn to the next, on average
+        self._begun = 0  # weight of those that began in this turn of the loop
         self._is_watched = False
 
     def __len__(self) -> int:
@@ -90,15 +96,24 @@ class Line:
         if len(self._waiting) >= self._max_waiting:
             raise TooMuch(f"{len(self._waiting)} requests wait already: come again later")
 
-    async def __aenter__(self) -> None:
-        if not self._waiting and not self._is_paused and self.n_working < _AT_ONCE:
+    @asynccontextmanager
+    async def turn(self, is_heavy: bool = False) -> AsyncIterator[None]:
+        """The time in which a request is at work; TooMuch where it is refused."""
+        await self._enter(self._together if is_heavy else 1)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, weight: int) -> None:
+        if not self._waiting and self._may_begin(weight):
             self._empty_at = self._began_at = self._clock()
-            self._begin()
+            self._begin(weight)
             return
         self.check()
         if not self._waiting:
             self._empty_at = self._clock()
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock(), weight)
         self._waiting.append(waiting)
         self._watch()
         try:
@@ -108,52 +123,53 @@ class Line:
                 self._leave()
             raise
 
-    async def __aexit__(self, *_: object) -> None:
-        self._leave()
+    def _may_begin(self, weight: int) -> bool:
+        return self._begun + weight <= self._together and self.n_working < _AT_ONCE
 
-    def _begin(self) -> None:
+    def _begin(self, weight: int) -> None:
         self.n_working += 1
-        self._is_paused = True
-        asyncio.get_running_loop().call_soon(self._resume)
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._resume)
+        self._begun += weight
 
     def _leave(self) -> None:
         self.n_working -= 1
-        if not self._is_paused:
+        if not self._begun:
             self._next()
 
     def _resume(self) -> None:
-        self._is_paused = False
+        self._begun = 0
         self._next()
 
     def _next(self) -> None:
-        """Let the next one begin whose wait was short enough."""
+        """Let those begin whose wait was short enough."""
         if not self._waiting or self.n_working >= _AT_ONCE:
             return
         now = self._clock()
         patience = self._patience(now)
-        while self._waiting:
+        while self._waiting and self._may_begin(self._waiting[0].weight):
             first = self._waiting.popleft()
             if first.turn.done():  # whoever asked has gone
                 continue
             if now - first.since > patience:
                 self._refuse(first)
                 continue
-            self._measure(now)
+            if not self._begun:
+                self._measure(now)
             first.turn.set_result(None)
-            self._begin()
-            break
+            self._begin(first.weight)
         if not self._waiting:
             self._empty_at = now
 
     def _patience(self, now: float) -> float:
         if now - self._empty_at < self._max_wait_s:
             return self._max_wait_s
-        return min(self._max_wait_s, _PATIENCE * self._each_s)
+        return min(self._max_wait_s, _PATIENCE * self._turn_s)
 
     def _measure(self, now: float) -> None:
-        """How long one takes, now that another waited for it to begin."""
+        """How long a turn takes, now that another waited for it to begin."""
         took = now - self._began_at
-        self._each_s += (took - self._each_s) * (_SMOOTHING if self._each_s else 1)
+        self._turn_s += (took - self._turn_s) * (_SMOOTHING if self._turn_s else 1)
         self._began_at = now
 
     def _refuse(self, waiting: _Waiting) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -205,11 +205,11 @@ def _guarded(endpoint: Endpoint) -> Handler:
 
 async def _answer(endpoint: Endpoint, request: Request) -> Response:
     guard: Guard | None = getattr(request.app.state, "guard", None)
-    line: AbstractAsyncContextManager[None] = guard.line if guard else nullcontext()
     try:
         if endpoint.body:
             await _read_body(request, guard)
-        async with line:
+        is_heavy = endpoint.handle is recommend_batch
+        async with guard.line.turn(is_heavy) if guard else nullcontext():
             return await endpoint.handle(request)
     except Refused as refused:
         return _error(refused.status, str(refused))

@@ -51,7 +51,7 @@ def answer_all(n_requests, line, work):
 
     async def one(number):
         try:
-            async with line:
+            async with line.turn():
                 await work(number)
                 return "done"
         except TooMuch as too_much:
@@ -65,7 +65,7 @@ def answer_all(n_requests, line, work):
 
 def test_requests_begin_in_the_order_in_which_they_came_one_in_a_turn_of_the_loop():
     began = []
-    line = Line(100, 10, Clock())
+    line = Line(100, 10, Clock(), together=1)
 
     async def work(number):
         began.append((number, line.n_working))
@@ -77,8 +77,21 @@ def test_requests_begin_in_the_order_in_which_they_came_one_in_a_turn_of_the_loo
     assert (len(line), line.n_working) == (0, 0)
 
 
+def test_some_begin_in_one_turn_and_no_more_than_may():
+    n_working = []
+    line = Line(100, 10, Clock(), together=3)
+
+    async def work(number):
+        n_working.append(line.n_working)
+        await asyncio.sleep(0)
+
+    assert answer_all(20, line, work) == ["done"] * 20
+    assert 3 <= max(n_working) <= 12
+    assert (len(line), line.n_working) == (0, 0)
+
+
 def test_whoever_finds_the_line_full_is_refused_at_once():
-    line = Line(3, 10, Clock())
+    line = Line(3, 10, Clock(), together=1)
 
     async def work(number):
         await asyncio.sleep(0)
@@ -89,7 +102,7 @@ def test_whoever_finds_the_line_full_is_refused_at_once():
 
 def test_whoever_has_waited_too_long_is_refused_and_the_next_in_time_is_let_in():
     clock = Clock()
-    line = Line(100, 0.05, clock)
+    line = Line(100, 0.05, clock, together=1)
 
     async def work(number):
         clock.now += 0.02
@@ -103,13 +116,13 @@ def test_whoever_has_waited_too_long_is_refused_and_the_next_in_time_is_let_in()
 def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns():
     """Ten come for each that can be answered; after the burst, who is let in has hardly waited."""
     clock = Clock()
-    line = Line(10_000, 0.1, clock)
+    line = Line(10_000, 0.1, clock, together=1)
     waits = []
 
     async def one():
         since = clock.now
         try:
-            async with line:
+            async with line.turn():
                 waits.append((clock.now - 100, clock.now - since))
                 clock.now += 0.001
         except TooMuch:
@@ -136,7 +149,7 @@ def test_a_line_before_work_that_never_ends_is_refused_too():
         never = asyncio.Event()
 
         async def one():
-            async with line:
+            async with line.turn():
                 await never.wait()
 
         tasks = [asyncio.ensure_future(one()) for _ in range(80)]
@@ -156,7 +169,7 @@ def test_whoever_goes_away_while_waiting_leaves_no_gap():
         done = []
 
         async def one(number):
-            async with line:
+            async with line.turn():
                 await asyncio.sleep(0)
                 done.append(number)
 
