@@ -206,9 +206,9 @@ def _worth(terms: Terms, searched: Positions, is_candidate: Mask, lists: Positio
 def _sums(numbers: Floats, lists: Positions) -> Floats:
     """Of each list, summed in its order; ``numbers`` has shape (n_users, width)."""
     padded = np.concatenate([numbers, np.zeros((len(numbers), 1))], axis=1)  # what fills up short lists
-    total = padded[:, lists[0]]
+    total = padded.take(lists[0], axis=1)  # a third of the time of an index
     for place in lists[1:]:
-        total += padded[:, place]
+        total += padded.take(place, axis=1)
     return total
 
 
@@ -218,7 +218,7 @@ def _n_alike(terms: Terms, searched: Positions, lists: Positions) -> Positions |
         return 0
     nothing = np.full((len(searched), 1), np.nan)  # is like nothing, itself included
     category = np.concatenate([terms.category[searched].astype(np.float64), nothing], axis=1)
-    of_place = [category[:, place] for place in lists]
+    of_place = [category.take(place, axis=1) for place in lists]
     n_alike = np.zeros((len(searched), lists.shape[1]), dtype=np.intp)
     for place in range(1, len(lists)):
         n_alike += np.logical_or.reduce([of_place[place] == of_place[other] for other in range(place)])

@@ -164,6 +164,8 @@ def _fill(slates: Slates, menu: Menu, rows: slice, longest: NDArray[np.intp], qu
     services = slates.services[rows]
     for n in range(1, width + 1):
         users = np.flatnonzero(length == n)
+        if not len(users):
+            continue
         services[users, :n] = ranked(menu.terms.take(users), best.chosen[users, n - 1, :n])
 
 
