@@ -53,7 +53,7 @@ class PooledUptake:
         raw = self.starts[service] + self.ensemble.raw(pairs, n_jobs)
         return raw.reshape(len(features), len(which))
 
-    @property
+    @cached_property
     def starts(self) -> NDArray[np.float64]:
         """(S,) the logit of each rate."""
         return np.array([logit(rate) for rate in self.rates])
