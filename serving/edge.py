@@ -37,6 +37,8 @@ class Guard:
     keys : KeyFile
     host : str
         The address that is listened on; keys are required where others than this machine can reach it.
+    due : mapping, optional
+        What several workers share of the rates of keys.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Guard:
         max_wait_ms: int,
         max_body_bytes: int,
         clock: Clock = time.monotonic,
+        due: MutableMapping[str, float] | None = None,
     ) -> None:
         self.keys = Keys(keys, not is_loopback(host), clock)
         if not is_loopback(host) and not len(self.keys):
@@ -60,7 +63,7 @@ class Guard:
                 f"{host or 'an address that is not named'} can be reached by others than this machine, and "
                 f"{keys.path} holds no key. Add one with: perkwise keys add NAME; or serve on 127.0.0.1."
             )
-        self.rate = RateLimit(requests_per_second, clock)
+        self.rate = RateLimit(requests_per_second, clock, due)
         self.line = Line(max_waiting, max_wait_ms / 1000, clock)
         self.max_body_bytes = max_body_bytes
         self.is_draining = False

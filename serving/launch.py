@@ -4,9 +4,12 @@ import asyncio
 import errno
 import logging
 import os
+import shutil
 import signal
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,6 +21,7 @@ from offers.settings import Settings
 from serving.config import ServeConfig
 from serving.edge import Guard
 from serving.logs import start_logging
+from serving.metrics import forget_gauges, share_metrics
 from serving.protocol import LimitedProtocol
 from serving.service import Perkwise, routes
 from serving.shared import Shared
@@ -25,6 +29,7 @@ from serving.workers import Supervisor
 
 logger = logging.getLogger("perkwise")
 
+_METRICS = "perkwise-metrics-"  # a folder's name, before the process whose it is
 _GRACE_S = 10  # for requests in flight when the process is told to end
 _KEPT_OPEN_S = 75  # longer than load balancers keep a connection, so that they end it, not we
 
@@ -80,20 +85,37 @@ def serve(
         _answer(listening, drain_s, tell_ready, tell_drain)
         return
 
-    shared = Shared(n_workers)
-
-    def work(place: int, tell: Callable[[], None]) -> None:
-        shared.place = place
-        routes.state.shared = shared
-        _answer(listening, drain_s, tell, lambda: None)
-
     def end(number: int) -> None:
         for one in listening:
             one.close()  # else the kernel would take connections that no worker answers
         if drain_s and number == signal.SIGTERM:
             tell_drain()
 
-    Supervisor(n_workers, work, tell_ready, end, shared.clear).run()
+    shared = Shared(n_workers)
+    with _metrics_folder() as folder:
+
+        def work(place: int, tell: Callable[[], None]) -> None:
+            shared.place, routes.state.shared = place, shared
+            share_metrics(folder, place)
+            _answer(listening, drain_s, tell, lambda: None)
+
+        def bury(place: int) -> None:
+            shared.clear(place)
+            forget_gauges(folder, place)
+
+        Supervisor(n_workers, work, tell_ready, end, bury).run()
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """Where the workers count, until the supervisor ends; what one that was killed has left is removed."""
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{_METRICS}*-*"):
+        owner = left.name.removeprefix(_METRICS).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_METRICS}{os.getpid()}-") as folder:
+        yield Path(folder)
 
 
 def _answer(

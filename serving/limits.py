@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ Clock = Callable[[], float]  # seconds that only grow
 _AT_ONCE = 64  # requests at work; what waits for the disk shares one sync
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
 _PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that a turn takes
+_ROUNDING_S = 1e-9
 _SMOOTHING = 0.05  # share of the newest in the mean time that a turn takes
 
 
@@ -23,7 +24,15 @@ class TooMuch(Exception):
 
 
 class RateLimit:
-    """A bucket of tokens for each key: a second's worth at once, then ``per_second``.
+    """For each key a second's worth at once, then ``per_second``.
+
+    What is kept of a key is when its next request is due, were they sent evenly (the generic cell rate
+    algorithm); a second's worth may come before that.
+
+    Parameters
+    ----------
+    due : mapping, optional
+        Where that is kept, in seconds of the clock: what several workers share, or memory of our own.
 
     Examples
     --------
@@ -32,21 +41,24 @@ class RateLimit:
     (0.0, 0.0, 0.5)
     """
 
-    def __init__(self, per_second: float, clock: Clock) -> None:
+    def __init__(
+        self, per_second: float, clock: Clock, due: MutableMapping[str, float] | None = None
+    ) -> None:
         self._per_second, self._clock = per_second, clock
-        self._most = max(per_second, 1.0)
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens at a moment
+        self._due: MutableMapping[str, float] = {} if due is None else due
+        self._early_s = (max(per_second, 1.0) - 1) / per_second if per_second else 0.0
 
     def take(self, name: str) -> float:
         """0 where one more request is let in; else the seconds until it would be."""
         if not self._per_second:
             return 0.0
         now = self._clock()
-        tokens, at = self._buckets.get(name, (self._most, now))
-        tokens = min(tokens + (now - at) * self._per_second, self._most)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._per_second
-        self._buckets[name] = (tokens if wait else tokens - 1, now)
-        return wait
+        due = max(self._due.get(name, now), now)
+        wait = due - now - self._early_s
+        if wait > _ROUNDING_S:
+            return wait
+        self._due[name] = due + 1 / self._per_second
+        return 0.0
 
 
 @dataclass(eq=False)

@@ -6,10 +6,15 @@ docs/operations.md says what each is good for, docs/grafana-dashboard.json shows
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import prometheus_client as prometheus
-from prometheus_client import multiprocess
+from prometheus_client import multiprocess, values
+
+# of several workers the one that was asked last, which has just looked
+_LATEST: Literal["livemostrecent"] = "livemostrecent"
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 LIVE = "live"  # the rung of the ladder on which nothing is missing
 
@@ -58,26 +63,24 @@ class Metrics:
             "perkwise_waiting_requests", "Requests that wait for their turn.", multiprocess_mode="livesum"
         )
         self._working = gauge("perkwise_working_requests", "Requests at work.", multiprocess_mode="livesum")
-        self._users = gauge(
-            "perkwise_users", "Users of whom something is known.", multiprocess_mode="livemax"
-        )
-        self._services = gauge("perkwise_services", "Services of the catalogue.", multiprocess_mode="livemax")
-        self._keys = gauge("perkwise_keys", "API keys that are valid.", multiprocess_mode="livemax")
+        self._users = gauge("perkwise_users", "Users of whom something is known.", multiprocess_mode=_LATEST)
+        self._services = gauge("perkwise_services", "Services of the catalogue.", multiprocess_mode=_LATEST)
+        self._keys = gauge("perkwise_keys", "API keys that are valid.", multiprocess_mode=_LATEST)
         self._bundle = gauge(
             "perkwise_bundle_info",
             "1 for the bundle that is served.",
             ["bundle"],
-            multiprocess_mode="livemax",
+            multiprocess_mode=_LATEST,
         )
         self._bundle_told = ""
         self._budgets = {
-            name: gauge(f"perkwise_budget_{name}", text, ["budget", "kind"], multiprocess_mode="livemax")
+            name: gauge(f"perkwise_budget_{name}", text, ["budget", "kind"], multiprocess_mode=_LATEST)
             for name, text in _OF_BUDGETS.items()
         }
         self._throttled = gauge(
             "perkwise_throttled",
             "1 while only free services are shown, because the others cost too much of the revenue.",
-            multiprocess_mode="livemax",
+            multiprocess_mode=_LATEST,
         )
 
     def answered(self, route: str, status: int, seconds: float, rung: str = "") -> None:
@@ -133,8 +136,26 @@ class Metrics:
         self._users.set(n_users)
         self._services.set(n_services)
         self._keys.set(n_keys)
+        self.queues(n_waiting, n_working)
+
+    def queues(self, n_waiting: int, n_working: int) -> None:
+        """Set what of the gauges each worker has its own share of."""
         self._waiting.set(n_waiting)
         self._working.set(n_working)
+
+
+def share_metrics(folder: Path, place: int) -> None:
+    """Count in a file of this folder, with which any worker tells the sums of all.
+
+    A worker that is started again counts on where the one before it in this place has ended.
+    """
+    os.environ[_FOLDER] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: place)
+
+
+def forget_gauges(folder: Path, place: int) -> None:
+    """The worker of this place has ended: what it counted stays, what was so at that moment does not."""
+    multiprocess.mark_process_dead(place, str(folder))
 
 
 @cache
@@ -146,7 +167,7 @@ def metrics() -> Metrics:
 
 def exposition() -> bytes:
     """All counters in Prometheus' text format, of all workers where there are several."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if _FOLDER not in os.environ:
         return prometheus.generate_latest()
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)

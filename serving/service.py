@@ -19,6 +19,7 @@ from serving.database import Database
 from serving.edge import Edge, Guard
 from serving.keys import beside as keys_beside
 from serving.live_rules import Poller
+from serving.metrics import metrics
 from serving.prepared import Recipe, prepared, prepared_beside
 from serving.routes import make_app
 from serving.score_keeper import ScoreKeeper
@@ -45,6 +46,7 @@ class Perkwise:
     def __init__(self) -> None:
         config = ServeConfig.from_environment(os.environ)
         serving = config.settings.serving
+        shared: Shared | None = getattr(routes.state, "shared", None)  # None: one worker alone
         guard = Guard(
             keys_beside(config.state),
             config.host,
@@ -52,6 +54,7 @@ class Perkwise:
             serving.max_waiting,
             serving.max_wait_ms,
             serving.max_body_bytes,
+            due=shared.moments if shared else None,
         )
         with ThreadPoolExecutor(1) as beside:
             reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
@@ -59,7 +62,6 @@ class Perkwise:
             recipe = Recipe(config.data, layout, windows.uptake_days, config.settings.money)
             filed = prepared(recipe, prepared_beside(config.state))
             bundle = reading.result()
-        shared: Shared | None = getattr(routes.state, "shared", None)  # None: one worker alone
         self.database = Database(serving.database or config.state, shared)
         application = Application(
             filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
@@ -67,10 +69,14 @@ class Perkwise:
         self.keeper = ScoreKeeper(
             config, bundle, len(application.state.history.user_ids), application.take_scores, _now_us
         )
-        self.poller = Poller((application.poll, self.keeper.poll))
+        polls = [application.poll, self.keeper.poll]
+        if shared is not None:  # whichever worker is asked tells the lines of all
+            polls.append(lambda: metrics().queues(len(guard.line), guard.line.n_working))
+        self.poller = Poller(polls)
         routes.state.application = application
         routes.state.guard = guard
-        logger.info("Serving.", extra={"fields": served(config, application, guard)})
+        if shared is None or shared.place == 0:  # all serve the same
+            logger.info("Serving.", extra={"fields": served(config, application, guard)})
 
     @bentoml.on_shutdown
     def close(self) -> None:
@@ -92,6 +98,7 @@ def served(config: ServeConfig, application: Application, guard: Guard) -> dict[
         "users": application.state.n_users,
         "data": str(config.data),
         "database": application.database.name,
+        "workers": config.settings.serving.workers,
         "keys": len(guard.keys) if guard.keys.required else "not needed",
     }
 

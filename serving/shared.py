@@ -6,10 +6,11 @@ process that held it, however that ends, and so does what it had at work: the su
 """
 
 import fcntl
+import hashlib
 import mmap
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 
 Numbers = Sequence[int]  # of the newest row of each table that is followed
@@ -17,6 +18,8 @@ Numbers = Sequence[int]  # of the newest row of each table that is followed
 N_TABLES = 5
 _WRITING, _SCARCE = 0, 1  # bytes of the file that the locks are on
 _MOST_WORKERS = 64
+_N_COUNTED, _N_BYTES = 4096, 16 * 4096
+_TRIED = 16  # places of a name, before it shares one with another
 
 
 class Shared:
@@ -32,8 +35,10 @@ class Shared:
             raise ValueError(f"n_workers must be between 1 and {_MOST_WORKERS}, got {n_workers}.")
         self.n_workers = n_workers
         self._file = os.memfd_create("perkwise")
-        os.ftruncate(self._file, mmap.PAGESIZE)
-        self._page = memoryview(mmap.mmap(self._file, mmap.PAGESIZE)).cast("q")
+        os.ftruncate(self._file, _N_BYTES)
+        content = memoryview(mmap.mmap(self._file, _N_BYTES))
+        self._page = content[:_N_COUNTED].cast("q")
+        self.moments: MutableMapping[str, float] = Moments(content[_N_COUNTED:])
 
     def newest(self) -> tuple[int, ...]:
         """The numbers of the newest rows that anybody has acknowledged."""
@@ -78,6 +83,53 @@ class Shared:
     def clear(self, place: int) -> None:
         """The worker of this place has ended."""
         self._page[N_TABLES + place] = 0
+
+
+class Moments(MutableMapping[str, float]):
+    """A moment for each name, in memory that several processes may change; nothing is removed.
+
+    Two that change the same at the same time leave one of the two: good enough for a rate.
+
+    Examples
+    --------
+    >>> moments = Moments(memoryview(bytearray(4096)))
+    >>> moments["shop"] = 7.5
+    >>> moments["shop"], moments.get("app", 0.0)
+    (7.5, 0.0)
+    """
+
+    def __init__(self, content: memoryview) -> None:
+        half = len(content) // 16 * 8
+        self._names, self._values = content[:half].cast("q"), content[half : 2 * half].cast("d")
+
+    def __getitem__(self, name: str) -> float:
+        hashed, place = self._find(name)
+        if self._names[place] != hashed:
+            raise KeyError(name)
+        return self._values[place]
+
+    def __setitem__(self, name: str, value: float) -> None:
+        hashed, place = self._find(name)
+        self._values[place] = value
+        self._names[place] = hashed
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("nothing is removed")
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("names are kept as hashes")
+
+    def __len__(self) -> int:
+        return sum(map(bool, self._names))
+
+    def _find(self, name: str) -> tuple[int, int]:
+        """The name's hash, and its place: where it is, or where it may be."""
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        hashed = int.from_bytes(digest, "little", signed=True) | 1
+        first = hashed % len(self._names)
+        places = [(first + step) % len(self._names) for step in range(_TRIED)]
+        free = [place for place in places if self._names[place] in (0, hashed)]
+        return hashed, free[0] if free else first
 
 
 class OwnRows:

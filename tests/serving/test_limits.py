@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.limits import Line, RateLimit, TooMuch
+from serving.shared import Moments, Shared
 
 
 class Clock:
@@ -182,3 +183,21 @@ def test_whoever_goes_away_while_waiting_leaves_no_gap():
         assert (len(line), line.n_working) == (0, 0)
 
     asyncio.run(some_go())
+
+
+def test_workers_that_share_a_rate_keep_it_together():
+    shared, clock = Shared(2), Clock()
+    one, other = (RateLimit(6, clock, shared.moments) for _ in range(2))
+    assert [limit.take("a") == 0 for limit in (one, other) * 4] == [True] * 6 + [False] * 2
+    assert one.take("b") == 0
+    clock.now += 1 / 6
+    assert other.take("a") == 0 and one.take("a") > 0
+
+
+@given(st.sets(st.text(max_size=20), max_size=30))
+def test_each_name_has_a_moment_of_its_own(names):
+    moments = Moments(memoryview(bytearray(4096)))
+    for number, name in enumerate(names):
+        moments[name] = float(number)
+    assert [moments[name] for name in names] == list(map(float, range(len(names))))
+    assert len(moments) == len(names) and moments.get("x" * 21, -1.0) == -1.0

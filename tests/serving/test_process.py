@@ -15,7 +15,7 @@ from serving.config import ServeConfig
 from serving.keys import beside
 from serving.launch import serve
 from tests.project import free_port
-from tests.serving.own_process import started, wait_until_ready
+from tests.serving.own_process import children, started, wait_until_ready
 
 
 @pytest.fixture
@@ -26,18 +26,6 @@ def config(data, bundle, settings, tmp_path):
 def with_settings(config, **serving):
     settings = replace(config.settings, serving=replace(config.settings.serving, **serving))
     return replace(config, settings=settings)
-
-
-def children(pid):
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, NotADirectoryError):
-            continue
-        if entry.name.isdigit() and int(fields[1]) == pid:
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,15 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
 
 from offers.settings import BudgetLimit
 from serving.config import ServeConfig
 from serving.database import exposures, reading
 from serving.launch import serve
 from tests.project import free_port
-from tests.serving.own_process import started, wait_until_ready
-from tests.serving.test_process import children, with_settings
+from tests.serving.own_process import children, started, wait_until_ready
+from tests.serving.test_process import with_settings
 from tests.serving.test_workers import is_alive, wait_for
 
 
@@ -167,6 +169,36 @@ def test_an_event_that_one_worker_acknowledged_is_in_the_next_answer_of_the_othe
         assert both[1].get(f"/users/{user_id}/profile").status_code == 404
         late = both[1].post("/events", json={"events": [{**row, "event_id": "late"}]})
         assert late.status_code == 400 and "was deleted" in late.text
+
+
+@pytest.mark.slow
+def test_any_worker_tells_the_counts_of_all_and_those_of_one_that_died(config, user_id):
+    with two_workers(config) as (process, told, url):
+        both = [clients[0] for clients in connections(url, process)]
+        for http, n_requests in zip(both, (3, 4)):
+            for _ in range(n_requests):
+                assert http.post("/recommend", json={"user_id": user_id}).status_code == 200
+        assert {counted(http) for http in both} == {(7, 300)}
+        os.kill(children(process.pid)[0], signal.SIGKILL)
+        wait_for(lambda: any("was killed" in line for line in told) and len(children(process.pid)) == 2)
+        again = [clients[0] for clients in connections(url, process)]
+        assert {counted(http) for http in again} == {(7, 300)}
+        for http in again:
+            assert http.post("/recommend", json={"user_id": user_id}).status_code == 200
+        assert {counted(http) for http in again} == {(9, 300)}
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    assert list(Path(tempfile.gettempdir()).glob(f"perkwise-metrics-{process.pid}-*")) == []
+
+
+def counted(http):
+    """Requests for lists, and users, as this worker tells them."""
+    found = {}
+    for family in text_string_to_metric_families(http.get("/metrics").text):
+        for one in family.samples:
+            if one.labels.get("route", "/recommend") == "/recommend":
+                found[one.name] = found.get(one.name, 0) + one.value
+    return found["perkwise_requests_total"], found["perkwise_users"]
 
 
 @pytest.mark.slow
