@@ -1,23 +1,23 @@
 """What is measured of running servers."""
 
-import asyncio
 import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from itertools import cycle, islice
+from pathlib import Path
 from statistics import median
+from typing import Any
 from uuid import uuid4
-
-import httpx
 
 from benchmarks.serving.load import Ask, Load, run_load
 from benchmarks.serving.processes import Server
 
 _MOST_PER_S = 8000  # answers of any of the servers
-_CONNECTIONS_A_WORKER = 8
+MOST_S = 30  # until all workers answer, or know an event
 
 
 @dataclass
@@ -111,48 +111,69 @@ def first_answer_cpu_ms(server: Server, user_ids: Sequence[str]) -> float:
     return 1000 * (both_s - events_s) / half
 
 
+def wait_until_scored(server: Server) -> float:
+    """Seconds until the process is gone that scores all users beforehand."""
+    began = ended = time.perf_counter()
+    time.sleep(2)  # until it was started, or scores of before are mapped
+    while any(b"fill_scores" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.pids()):
+        time.sleep(0.2)
+        ended = time.perf_counter()
+    time.sleep(2)  # until they are mapped
+    return ended - began
+
+
 def visible_ms(server: Server, n_workers: int, user_ids: Sequence[str]) -> list[float]:
     """For each user, from sending an event until it is in the profile that every worker tells.
+
+    Empty where an event is not known to all within ``MOST_S``.
 
     Raises
     ------
     SystemExit
-        Where the connections are all held by fewer workers.
+        Where not all workers can be reached.
     """
-    return asyncio.run(_visible_ms(server, n_workers, user_ids))
-
-
-async def _visible_ms(server: Server, n_workers: int, user_ids: Sequence[str]) -> list[float]:
-    address = f"http://127.0.0.1:{server.port}"
-    clients = [
-        httpx.AsyncClient(base_url=address, limits=httpx.Limits(max_connections=1))
-        for _ in range(_CONNECTIONS_A_WORKER * n_workers)
-    ]
-    await asyncio.gather(*(_n_events(client, user_ids[0]) for client in clients))
-    if server.n_answering() < n_workers:
-        raise SystemExit(f"{n_workers} workers must hold connections, {server.n_answering()} do")
+    connections = _to_each_worker(server, n_workers)
     found = []
-    for user_id in user_ids:
-        n_before = await _n_events(clients[0], user_id)
+    for number, user_id in enumerate(user_ids):
+        n_before = _n_events(connections[0], user_id)
+        path, body, _ = _event(user_id)
         began = time.perf_counter()
-        answer = await clients[0].post("/events", content=_event(user_id).body)
-        answer.raise_for_status()
-        await asyncio.gather(*(_until_above(client, user_id, n_before) for client in clients))
+        _answer(connections[number % n_workers], "POST", path, body)
+        for connection in connections:
+            while _n_events(connection, user_id) <= n_before:
+                if time.perf_counter() > began + MOST_S:
+                    return []
         found.append(1000 * (time.perf_counter() - began))
-    for client in clients:
-        await client.aclose()
+    for connection in connections:
+        connection.close()
     return found
 
 
-async def _until_above(client: httpx.AsyncClient, user_id: str, n_events: float) -> None:
-    while await _n_events(client, user_id) <= n_events:
-        await asyncio.sleep(0.001)
+def _to_each_worker(server: Server, n_workers: int) -> list[HTTPConnection]:
+    """A connection to each, when all are ready; which worker takes a connection is up to the system."""
+    found: dict[int | None, HTTPConnection] = {}
+    until = time.perf_counter() + MOST_S
+    while time.perf_counter() < until:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=MOST_S)
+        _answer(connection, "GET", "/services")
+        found.setdefault(server.answering(connection.sock), connection)
+        if len(found) == n_workers:
+            return list(found.values())
+    raise SystemExit(f"{n_workers} workers must answer, {len(found)} did within {MOST_S} s")
 
 
-async def _n_events(client: httpx.AsyncClient, user_id: str) -> float:
-    answer = await client.get(f"/users/{user_id}/profile")
-    answer.raise_for_status()
-    return float(answer.json()["features"]["viewed_30d"])
+def _n_events(connection: HTTPConnection, user_id: str) -> float:
+    return float(_answer(connection, "GET", f"/users/{user_id}/profile")["features"]["viewed_30d"])
+
+
+def _answer(connection: HTTPConnection, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != 200:
+        raise SystemExit(f"{method} {path} must answer 200, got {answer.status}: {content[:300]!r}")
+    found: dict[str, Any] = json.loads(content)
+    return found
 
 
 def _cpu_s_of_all(server: Server, asks: Sequence[Ask]) -> float:

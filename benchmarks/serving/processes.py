@@ -14,7 +14,6 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ESTABLISHED = "01"
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ class Server:
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]
         return sum(int(one[11]) + int(one[12]) for one in fields) / _TICKS
 
-    def n_answering(self) -> int:
-        """How many of its processes hold a caller's connection."""
+    def answering(self, connection: socket.socket) -> int | None:
+        """Which of its processes holds a caller's connection; None: none took it yet."""
+        local, remote = (f"0100007F:{port:04X}" for port in (self.port, connection.getsockname()[1]))
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        local = f"0100007F:{self.port:04X}"
-        inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == local and row[3] == _ESTABLISHED}
-        return sum(bool(inodes & _open_files(pid)) for pid in self.pids())
+        inodes = {f"socket:[{row[9]}]" for row in rows if row[1:3] == [local, remote]}
+        return next((pid for pid in self.pids() if inodes & _open_files(pid)), None)
 
     def memory_mib(self) -> tuple[float, float]:
         """PSS, in which pages that processes share are counted once, and RSS, in which they are not."""

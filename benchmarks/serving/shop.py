@@ -22,6 +22,11 @@ class Shop:
     data: Path
     bundle: Path
 
+    @property
+    def state(self) -> Path:
+        """Where the service keeps its database, and what it makes beforehand."""
+        return self.home / "served"
+
     def user_ids(self) -> list[str]:
         users = pd.read_parquet(self.data / "users.parquet", columns=["user_id"])
         return users["user_id"].astype(str).tolist()
