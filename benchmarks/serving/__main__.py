@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,7 +32,7 @@ from benchmarks.serving.processes import ROOT, Server, free_port, started
 from benchmarks.serving.shop import Shop, make_shop, with_workers
 from offers.settings import ServingSettings
 
-_EMPTY = {  # started as BentoML's documentation does, and what a complete answer of theirs holds
+_OTHERS = {  # what `bentoml serve` is told, and the path that is asked
     "default_noop": ("noop:Noop", "/recommend"),
     "lean_noop": ("noop:LeanNoop", "/lean/recommend"),
     "tutorial": ("tutorial:Tutorial", "/recommend"),
@@ -78,18 +79,18 @@ def measure(shop: Shop, work: Path, n_rounds: int, seconds: float, n_connections
     with ExitStack() as stack:
         others = {
             name: stack.enter_context(bento_served(name, target, work))
-            for name, (target, _) in _EMPTY.items()
+            for name, (target, _) in _OTHERS.items()
         }
         ours = stack.enter_context(perkwise_served(shop))
         wait_until_scored(ours)
         servers = {"perkwise": (ours, asks)}
-        for name, (_, path) in _EMPTY.items():
+        for name, (_, path) in _OTHERS.items():
             servers[name] = (others[name], for_users([str(n) for n in range(10_000)], path, '"offers":'))
         rounds = in_rounds(servers, n_rounds, seconds, n_connections)
         alone, alone_cpu_s = load_of(ours, asks, 1, 2 * seconds)
         unkept = [json.loads(ask.body)["user_id"] for ask in islice(asks, _N_UNKEPT)]
         pss, rss = ours.memory_mib()
-        compared = {name: ratios(rounds["perkwise"], rounds[name]) for name in _EMPTY}
+        compared = {name: ratios(rounds["perkwise"], rounds[name]) for name in _OTHERS}
         return {
             **{f"ratio_to_{name}": one["median"] for name, one in compared.items()},
             "ratios": compared,
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # what was started is ended too
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # children inherit it
     work = asked.work.resolve()
     shop = make_shop(work, asked.users, asked.services)
