@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
@@ -231,16 +231,44 @@ def _check_facts(folder: Path, manifest: Mapping[str, Any]) -> None:
     missing = [fact for fact in _FACTS if fact not in manifest]
     if missing:
         raise BundleError(f"the manifest of the bundle {folder} lacks {', '.join(missing)}. Train again.")
-    try:
-        now = Layout.from_json(manifest["layout"]).columns
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the bundle {folder} has a layout that cannot be read: {error}.") from error
-    trained = tuple(manifest["columns"])
+    for fact, check in _CHECKS.items():
+        try:
+            check(manifest[fact])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BundleError(f"the bundle {folder} has a {fact} that cannot be read: {error}.") from error
+    trained, now = tuple(manifest["columns"]), Layout.from_json(manifest["layout"]).columns
+    if _catalog_from_json(manifest["catalog"]).ids != Layout.from_json(manifest["layout"]).service_ids:
+        raise BundleError(
+            f"the bundle {folder} has a catalog of other services than its layout. Train again."
+        )
     if trained != now:
         raise BundleError(
             f"the bundle {folder} was trained on other columns than are computed now: "
             f"{_difference(trained, now)}. Train again."
         )
+
+
+def _catalog_from_json(services: Sequence[Mapping[str, Any]]) -> Catalog:
+    return Catalog(tuple(_service_from_json(facts) for facts in services))
+
+
+def _check_golden(golden: Mapping[str, Any]) -> None:
+    """Numbers in the shapes of scores; whether they are the right ones only the models can tell."""
+    n_rows = len(np.array(golden["profiles"], dtype=np.float32))
+    for name in _MODELS:
+        if len(np.array(golden[name], dtype=np.float64)) != n_rows or n_rows == 0:
+            raise ValueError(f"{name} must have a row for each profile")
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "columns": tuple,
+    "layout": Layout.from_json,
+    "tiers": Tiers.from_json,
+    "catalog": _catalog_from_json,
+    "settings": lambda settings: WindowSettings(**settings["windows"]),
+    "training": dict.items,
+    "golden": _check_golden,
+}
 
 
 def _difference(trained: tuple[str, ...], now: tuple[str, ...]) -> str:
@@ -277,7 +305,7 @@ def _load(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
             manifest=manifest,
             layout=Layout.from_json(manifest["layout"]),
             tiers=Tiers.from_json(manifest["tiers"]),
-            catalog=Catalog(tuple(_service_from_json(facts) for facts in manifest["catalog"])),
+            catalog=_catalog_from_json(manifest["catalog"]),
             uptake=UptakeModel.load(folder / "uptake"),
             uplift_repurchase=UpliftModel.load(folder / "uplift_repurchase"),
             uplift_margin=UpliftModel.load(folder / "uplift_margin"),

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from features.tiers import Tiers
 from offers.catalog import Catalog
 from offers.settings import Settings, WindowSettings
 from offers.types import Service
+from tests.training.bundle_damage import DAMAGES, damaged_bundles, resealed
 from training.bundle import BundleError, BundleParts, read_bundle, write_bundle
-from training.bundle_files import check_seal, seal
 from training.uplift import UpliftModel
 from training.uptake import UptakeModel
 
@@ -100,6 +101,20 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+@pytest.fixture
+def started_processes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The commands that this process starts."""
+    commands: list[object] = []
+    start = subprocess.Popen.__init__
+
+    def watch(process: subprocess.Popen, command: object, *args: object, **kwargs: object) -> None:
+        commands.append(command)
+        start(process, command, *args, **kwargs)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", watch)
+    return commands
+
+
 def test_a_bundle_answers_bit_for_bit_as_the_models_it_was_made_of(parts, written, parsed):
     bundle = read_bundle(written)
     X = np.random.default_rng(5).normal(size=(50, P)).astype(np.float32)
@@ -151,33 +166,6 @@ def test_parts_that_do_not_belong_together_are_refused(parts, tmp_path):
             write_bundle(replace(parts, golden=golden), tmp_path)
 
 
-def flip_a_bit(content: bytes, rng: np.random.Generator) -> bytes:
-    position = rng.integers(len(content))
-    return content[:position] + bytes([content[position] ^ 1 << rng.integers(8)]) + content[position + 1 :]
-
-
-def change_a_digit(content: bytes, rng: np.random.Generator) -> bytes:
-    position = rng.choice([at for at, byte in enumerate(content) if chr(byte).isdigit()])
-    return content[:position] + bytes([48 + (content[position] - 47) % 10]) + content[position + 1 :]
-
-
-def drop_a_line(content: bytes, rng: np.random.Generator) -> bytes:
-    lines = content.splitlines(keepends=True)
-    return b"".join(np.delete(np.array(lines, object), rng.integers(len(lines))))
-
-
-def truncate(content: bytes, rng: np.random.Generator) -> bytes:
-    return content[: rng.integers(len(content))]
-
-
-def zero_a_stretch(content: bytes, rng: np.random.Generator) -> bytes:
-    start = rng.integers(len(content) // 2)
-    return content[:start] + bytes(len(content) // 4) + content[start + len(content) // 4 :]
-
-
-DAMAGES = [flip_a_bit, change_a_digit, drop_a_line, truncate, zero_a_stretch]
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_bytes_are_refused_before_anything_is_parsed(copied, parsed, damage):
     rng = np.random.default_rng(2)
@@ -206,22 +194,12 @@ def test_missing_and_extra_files_are_refused(copied, parsed, change, message):
     assert parsed == []
 
 
-def resealed(written: Path, root: Path, edit: Callable[[Path, dict], None]) -> Path:
-    """The bundle with a change to its files or facts, and hashes that agree with it."""
-
-    def fill(folder: Path) -> dict:
-        shutil.copytree(written, folder, dirs_exist_ok=True)
-        facts = check_seal(written)
-        del facts["files"]
-        (folder / "manifest.json").unlink()
-        edit(folder, facts)
-        return facts
-
-    return seal(root, fill)
-
-
 def rename_a_column(_: Path, facts: dict) -> None:
     facts["columns"] = ["recency_fortnights", *facts["columns"][1:]]
+
+
+def forget_the_name(_: Path, facts: dict) -> None:
+    facts["catalog"][0].pop("name")
 
 
 def swap_columns(_: Path, facts: dict) -> None:
@@ -235,6 +213,7 @@ def swap_columns(_: Path, facts: dict) -> None:
         (lambda _, facts: facts.pop("format"), "has format None and this Perkwise reads 1"),
         (lambda _, facts: [facts.pop(key) for key in ("tiers", "seed")], "lacks tiers, seed. Train again"),
         (lambda _, facts: facts.update(layout={}), "has a layout that cannot be read: 'service_ids'"),
+        (forget_the_name, r"has a catalog that cannot be read: .*'name'"),
         (rename_a_column, r"no longer there \['recency_fortnights'\], new \["),
         (swap_columns, "the same ones in another order"),
     ],
@@ -258,17 +237,12 @@ def edit_text(pattern: str, replacement: str) -> Callable[[Path, dict], None]:
 OTHER_SCORES = edit_text(r"leaf_value=(-?)0\.0", r"leaf_value=\g<1>0.1")  # of the same length
 
 
-def forget_the_name(_: Path, facts: dict) -> None:
-    facts["catalog"][0].pop("name")
-
-
 @pytest.mark.parametrize(
     "edit, message",
     [
         (edit_text(r"left_child=\S+", "left_child=999999"), r"killed the process that tried them \(SIG"),
         (edit_text(r"feature_infos=.*\n", ""), r"do not load \(LightGBMError: "),
         (OTHER_SCORES, "do not score the golden rows .*: uptake. Train"),
-        (forget_the_name, r"do not load \(TypeError: .*'name'"),
     ],
 )
 def test_models_that_fail_are_tried_in_another_process_first(written, tmp_path, parsed, edit, message):
@@ -292,3 +266,33 @@ def test_no_sealed_damage_kills_this_process(written, tmp_path):
         except BundleError:
             refused += 1
     assert refused > 5  # a changed digit in a statistic of a leaf changes no score
+
+
+@pytest.mark.slow
+def test_500_damaged_bundles_are_refused_before_a_model_is_read_here_or_elsewhere(
+    written, parsed, started_processes, tmp_path
+):
+    other = write_bundle(parts_of(seed=1), tmp_path / "other")
+    refused: dict[str, int] = {}
+    parsed.clear()  # what training read
+    for kind, folder in damaged_bundles(written, other, tmp_path, 500, np.random.default_rng(6)):
+        with pytest.raises(BundleError):
+            read_bundle(folder)
+        refused[kind] = refused.get(kind, 0) + 1
+        shutil.rmtree(folder)
+    assert sum(refused.values()) == 500 and min(refused.values()) >= 50, refused
+    assert parsed == [] and started_processes == []
+    read_bundle(written)
+    assert len(parsed) >= 3 and len(started_processes) == 1  # what was watched for does happen
+
+
+def test_every_kind_of_damage_is_refused_before_a_model_is_read_here_or_elsewhere(
+    written, parsed, started_processes, tmp_path
+):
+    kinds = set()
+    for kind, folder in damaged_bundles(written, written, tmp_path, 36, np.random.default_rng(7)):
+        with pytest.raises(BundleError):
+            read_bundle(folder)
+        kinds.add(kind)
+    assert len(kinds) == 9
+    assert parsed == [] and started_processes == []
