@@ -1059,7 +1059,7 @@ def portfolio(
 
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Else serving.data of perkwise.toml.")
-@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion.")
+@click.option("--bundle", metavar="B", help="A bundle's folder or hash; else the champion, also the next.")
 @option_state
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), help="Else serving.port of perkwise.toml.")
@@ -1077,7 +1077,8 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
     state.parent.mkdir(parents=True, exist_ok=True)
     files = (data / "rules.yaml", home() / "rules.yaml")
     chosen = keep_bundle(find_bundle(bundle), home() / "var")
-    run_service(data, chosen, state, settings, host, port, files, audit_file())
+    followed = home() / "var" if bundle is None else None
+    run_service(data, chosen, state, settings, host, port, files, audit_file(), followed)
 
 
 @main.command()

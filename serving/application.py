@@ -3,10 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -97,6 +98,7 @@ class Application:
         self.deciding = Deciding(
             self._basis, self.state, self.rules, self.budgets, database, self._deleted, self.following, now_us
         )
+        self.bundle_faults: tuple[str, ...] = ()  # what keeps another bundle from being served
         self._forgotten: list[int] = []  # numbers of users who were deleted since the start
         self._intake = intake.Intake(
             self.state, bundle.catalog, database, self._deleted, self.following, now_us, self.budgets.use
@@ -157,7 +159,31 @@ class Application:
                 "faults": list(self.rules.faults),
             },
             "budgets": self.budgets.answer(self.now_us()),
+            "bundle_faults": list(self.bundle_faults),
         }
+
+    def fits(self, bundle: Bundle) -> bool:
+        """Is this bundle of the same services, columns and tiers, so that all but the models can stay?"""
+        own = self.bundle
+        return (
+            bundle.layout == own.layout
+            and bundle.catalog == own.catalog
+            and bundle.tiers.names == own.tiers.names
+            and bundle.windows.uptake_days == own.windows.uptake_days
+        )
+
+    def with_bundle(self, bundle: Bundle) -> Self:
+        """The same service by another bundle that ``fits``, safe to be made in another thread.
+
+        Users, rules, budgets and what comes in are common to both: what is begun with the one may be
+        finished there while the other is asked already.
+        """
+        other = copy(self)
+        other.bundle, other.bundle_faults = bundle, ()
+        other.state = self.state.with_tiers(bundle.tiers)
+        other._basis = self.database.run_now(partial(keep_basis, bundle=bundle, settings=self.settings))
+        other.deciding = self.deciding.with_basis(other._basis, other.state)
+        return other
 
     def poll(self) -> None:
         """Let changed rules be in force, and declared shifts; called now and then by a thread of its own."""
@@ -170,9 +196,9 @@ class Application:
 
     def take_scores(self, scores: KeptScores) -> None:
         """Let scores that were made beforehand be used; safe from another thread."""
+        self.deciding.ladder.scores = scores
         for number in self._forgotten:
             scores.forget(number)
-        self.deciding.ladder.scores = scores
 
     def _keep_rules(self, found: RulesInForce) -> None:
         if found.rules.digest:

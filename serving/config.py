@@ -19,6 +19,7 @@ class ServeConfig:
     host: str = "127.0.0.1"  # where the service listens: beyond loopback it wants API keys
     rules: tuple[Path, ...] = ()  # where the benefit rules may stand
     audit: Path | None = None  # where shifts of demand are declared
+    champion: Path | None = None  # the folder whose link `champion` is followed; None: the bundle stays
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables that say the same."""
@@ -30,6 +31,7 @@ class ServeConfig:
             "PERKWISE_HOST": self.host,
             "PERKWISE_RULES": json.dumps([str(file.resolve()) for file in self.rules]),
             "PERKWISE_AUDIT": "" if self.audit is None else str(self.audit.resolve()),
+            "PERKWISE_CHAMPION": "" if self.champion is None else str(self.champion.resolve()),
         }
 
     @classmethod
@@ -57,4 +59,14 @@ class ServeConfig:
         data, bundle, state = (Path(environment[name]) for name in names)
         rules = tuple(map(Path, json.loads(environment.get("PERKWISE_RULES") or "[]")))
         host, audit = environment.get("PERKWISE_HOST", ""), environment.get("PERKWISE_AUDIT")
-        return cls(data, bundle, state, parse_settings(settings), host, rules, Path(audit) if audit else None)
+        champion = environment.get("PERKWISE_CHAMPION")
+        return cls(
+            data,
+            bundle,
+            state,
+            parse_settings(settings),
+            host,
+            rules,
+            Path(audit) if audit else None,
+            Path(champion) if champion else None,
+        )

@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -60,8 +61,18 @@ class Deciding:
     ) -> None:
         self._following = following
         self._turns = Turns(database.shared, following, self._is_scarce_now)
-        self._basis, self._state, self._rules, self._budgets = basis, state, rules, budgets
+        self._rules, self._budgets = rules, budgets
         self._database, self._deleted, self._now_us = database, deleted, now_us
+        self._stand_on(basis, state)
+
+    def with_basis(self, basis: Basis, state: State) -> Self:
+        """The same by another bundle of the same services; rules and budgets stay common to both."""
+        other = copy(self)
+        other._stand_on(basis, state)
+        return other
+
+    def _stand_on(self, basis: Basis, state: State) -> None:
+        self._basis, self._state = basis, state
         bundle, settings = basis.bundle, basis.settings
         names = bundle.tiers.names
         longest = tracks_of(names, bundle.catalog, settings).max_services.tolist()

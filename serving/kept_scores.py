@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.contract.reading import table_files
+from features.tables import TABLES
 from serving.state import Profile
 from training.bundle import Bundle
 
@@ -98,8 +100,11 @@ class KeptScores:
         return KeptRow(profile, found["uptake"], found["uplift_margin"])
 
     def forget(self, number: int) -> None:
-        """Overwrite what is kept of a user, on disk when this returns."""
-        rows = np.load(self.folder / ROWS, mmap_mode="r+")
+        """Overwrite what is kept of a user, on disk when this returns; nothing where the file is gone."""
+        try:
+            rows = np.load(self.folder / ROWS, mmap_mode="r+")
+        except FileNotFoundError:  # younger scores have replaced it
+            return
         rows[number] = np.zeros((), rows.dtype)
         rows.flush()
 
@@ -122,12 +127,12 @@ def scores_beside(state: Path) -> Path:
 
 
 def key_of(data: Path, bundle: Bundle) -> str:
-    """What scores are of: a bundle, and a data folder as it is by the names, sizes and times of its files.
+    """What scores are of: a bundle, and a data folder as it is by the names, sizes and times of its tables.
 
     The times stand for the content, for the tables of a large shop take minutes to read.
     """
-    files = sorted(file for file in data.iterdir() if file.is_file())
-    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    files = [file for name in sorted(TABLES) for file in table_files(data, name)]
+    told = [(str(file.relative_to(data)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     digest = hashlib.sha256(json.dumps([FORMAT, bundle.hash, told]).encode()).hexdigest()
     return f"{bundle.hash}-{digest[:16]}"
 

@@ -43,6 +43,7 @@ def serve(
     port: int | None = None,
     rules: tuple[Path, ...] = (),
     audit: Path | None = None,
+    champion: Path | None = None,
 ) -> None:
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
@@ -63,6 +64,9 @@ def serve(
         Where the benefit rules may stand; the first file that is there is read, and again when it changes.
     audit : Path, optional
         Where shifts of demand are declared, one a line; read again when it changes.
+    champion : Path, optional
+        The folder whose champion is served, the next one as soon as there is one; ``bundle`` where none of
+        its champions can be. Without it ``bundle`` is served to the end.
     host, port
         Where to listen; ``settings.serving.port`` where no port is given.
 
@@ -75,7 +79,9 @@ def serve(
     port = settings.serving.port if port is None else port
     start_logging(settings.serving.log_format, settings.serving.log_level)
     listening = _listening(host, port)
-    os.environ.update(ServeConfig(data, bundle, state, settings, host, rules, audit).to_environment())
+    os.environ.update(
+        ServeConfig(data, bundle, state, settings, host, rules, audit, champion).to_environment()
+    )
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     n_workers, drain_s = settings.serving.workers, settings.serving.drain_seconds
     addresses = ", ".join(map(_address, listening))

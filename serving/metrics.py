@@ -73,6 +73,12 @@ class Metrics:
             multiprocess_mode=_LATEST,
         )
         self._bundle_told = ""
+        self._bundle_refused = gauge(
+            "perkwise_bundle_refused",
+            "1 while the champion cannot be served and the bundle before it is.",
+            multiprocess_mode="livemax",
+        )
+        self._took_over = counter("perkwise_bundle_changes_total", "Bundles that took over while serving.")
         self._budgets = {
             name: gauge(f"perkwise_budget_{name}", text, ["budget", "kind"], multiprocess_mode=_LATEST)
             for name, text in _OF_BUDGETS.items()
@@ -110,6 +116,10 @@ class Metrics:
         """Count a user who was removed."""
         self._deleted.inc()
 
+    def took_over(self) -> None:
+        """Count a bundle that is served instead of another from now on."""
+        self._took_over.inc()
+
     def spends(self, budgets: Sequence[Mapping[str, Any]], is_throttled: bool) -> None:
         """Set the gauges of budgets, as GET /services tells them."""
         for one in budgets:
@@ -126,13 +136,21 @@ class Metrics:
         self._throttled.set(is_throttled)
 
     def stands(
-        self, bundle: str, n_users: int, n_services: int, n_keys: int, n_waiting: int, n_working: int
+        self,
+        bundle: str,
+        is_refused: bool,
+        n_users: int,
+        n_services: int,
+        n_keys: int,
+        n_waiting: int,
+        n_working: int,
     ) -> None:
         """Set the gauges to what is so now."""
         if self._bundle_told not in ("", bundle):
             self._bundle.labels(self._bundle_told).set(0)
         self._bundle.labels(bundle).set(1)
         self._bundle_told = bundle
+        self._bundle_refused.set(is_refused)
         self._users.set(n_users)
         self._services.set(n_services)
         self._keys.set(n_keys)

@@ -143,21 +143,25 @@ def forget(filed: Filed, number: int) -> None:
 
     All who have the files mapped find nobody of that id from then on.
     """
-    if filed.folder is None:
-        return
+    if filed.folder is not None:
+        with suppress(FileNotFoundError):  # others were made since, of other columns
+            _forget(filed, filed.folder, number)
+
+
+def _forget(filed: Filed, folder: Path, number: int) -> None:
     ids = filed.user_ids.arrays()
     start, end = ids["offsets"][number : number + 2].tolist()
     place = int(np.flatnonzero(ids["numbers"] == number)[0])
     near = ids["hashes"][place - 1 if place else place]  # the hashes stay sorted
-    _overwrite(filed.folder, "ids.content", slice(start, end), 0)
-    _overwrite(filed.folder, "ids.hashes", place, near)
-    _overwrite(filed.folder, "users.joined_at_us", number, 0)
-    _overwrite(filed.folder, "users.attributes", number, np.nan)
+    _overwrite(folder, "ids.content", slice(start, end), 0)
+    _overwrite(folder, "ids.hashes", place, near)
+    _overwrite(folder, "users.joined_at_us", number, 0)
+    _overwrite(folder, "users.attributes", number, np.nan)
     for log in LOGS:
         rows = getattr(filed.history, log).rows_of(number)
         for name in getattr(filed.history, log).arrays():
             if name not in ("user", "start"):
-                _overwrite(filed.folder, f"{log}.{name}", rows, 0)
+                _overwrite(folder, f"{log}.{name}", rows, 0)
 
 
 def write(filed: Filed, root: Path, key: str, right_until_us: int = _ALWAYS_US) -> Path:

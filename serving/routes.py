@@ -26,6 +26,7 @@ from starlette.routing import Route
 from offers.settings import ServingSettings
 from serving import schemas
 from serving.application import Application, Refused
+from serving.door import Door
 from serving.edge import Guard, too_large
 from serving.engines import Unavailable
 from serving.limits import TooMuch
@@ -182,6 +183,7 @@ def make_app() -> Starlette:
         exception_handlers={HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False
+    app.state.door = Door()
     return app
 
 
@@ -209,7 +211,8 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
         if endpoint.body:
             await _read_body(request, guard)
         is_heavy = endpoint.handle is recommend_batch
-        async with guard.line.turn(is_heavy) if guard else nullcontext():
+        turn = guard.line.turn(is_heavy) if guard else nullcontext()
+        async with request.app.state.door, turn:
             return await endpoint.handle(request)
     except Refused as refused:
         return _error(refused.status, str(refused))
@@ -275,6 +278,7 @@ def _tell_gauges(request: Request) -> None:
     guard: Guard | None = getattr(request.app.state, "guard", None)
     metrics().stands(
         bundle=application.bundle.hash,
+        is_refused=bool(application.bundle_faults),
         n_users=application.state.n_users,
         n_services=len(application.bundle.catalog),
         n_keys=len(guard.keys) if guard else 0,

@@ -286,6 +286,7 @@ class ServicesAnswer(BaseModel):
     bundle: str
     rules: RulesAnswer
     budgets: list[BudgetAnswer] = Field(description="In the order of the settings; none: nothing is limited.")
+    bundle_faults: list[str] = Field(description="Why the champion is not served yet; none: it is.")
 
 
 class DeletedAnswer(BaseModel):

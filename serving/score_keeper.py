@@ -41,23 +41,41 @@ class ScoreKeeper:
         self._config, self._bundle, self._n_users = config, bundle, n_users
         self._take, self._now_us = take, now_us
         self._max_age_us = config.settings.serving.score_max_age_hours * HOUR_US
-        self._root, self._key = scores_beside(config.state), key_of(config.data, bundle)
+        self._root, self.key = scores_beside(config.state), key_of(config.data, bundle)
         self._filling: subprocess.Popen[bytes] | None = None
         self._as_of_us = 0
         self._look_at_s = self._fill_at_s = 0.0
+        self._latest: KeptScores | None = None
+        self._has_failed = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Is there nothing to wait for: scores are there, or none are wanted, or none could be made?"""
+        return not self._is_wanted or self._latest is not None or self._has_failed
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._max_age_us > 0 and self._n_users >= _FEW_USERS
+
+    def hand_to(self, take: Callable[[KeptScores], None]) -> None:
+        """From now on another takes what is found, and what was found last."""
+        self._take = take
+        if self._latest is not None:
+            take(self._latest)
 
     def poll(self) -> None:
         """Map scores that are new, and have them filled where they get old."""
-        if self._max_age_us <= 0 or self._n_users < _FEW_USERS or time.monotonic() < self._look_at_s:
+        if not self._is_wanted or time.monotonic() < self._look_at_s:
             return
         self._look_at_s = time.monotonic() + _LOOK_EVERY_S
         if self._filling is not None and self._filling.poll() is not None:
-            if self._filling.returncode:
+            self._has_failed = self._filling.returncode != 0
+            if self._has_failed:
                 logger.error("Scores could not be made beforehand: users are scored when they ask.")
             self._filling = None
-        found = newest(self._root, self._key, self._bundle, self._n_users)
+        found = newest(self._root, self.key, self._bundle, self._n_users)
         if found is not None and found.as_of_us > self._as_of_us:
-            self._as_of_us = found.as_of_us
+            self._as_of_us, self._latest = found.as_of_us, found
             self._take(found)
         is_old = self._now_us() - self._as_of_us > self._max_age_us / 2
         if is_old and self._filling is None and time.monotonic() >= self._fill_at_s:

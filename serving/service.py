@@ -9,22 +9,27 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import bentoml
 
+from features.pipeline import Layout
+from offers.settings import WindowSettings
 from serving.application import Application
 from serving.config import ServeConfig
 from serving.database import Database
 from serving.edge import Edge, Guard
+from serving.filed import Filed
 from serving.keys import beside as keys_beside
+from serving.live_bundle import LiveBundle, read_first
 from serving.live_rules import Poller
 from serving.metrics import metrics
 from serving.prepared import Recipe, prepared, prepared_beside
 from serving.routes import make_app
-from serving.score_keeper import ScoreKeeper
 from serving.shared import Shared
-from training.bundle import read_basis, read_bundle
+from training.bundle import Bundle, read_basis, read_bundle
 
 logger = logging.getLogger("perkwise")
 
@@ -56,25 +61,21 @@ class Perkwise:
             serving.max_body_bytes,
             due=shared.moments if shared else None,
         )
-        with ThreadPoolExecutor(1) as beside:
-            reading = beside.submit(read_bundle, config.bundle)  # most of it is done by another process
-            layout, windows = read_basis(config.bundle)
-            recipe = Recipe(config.data, layout, windows.uptake_days, config.settings.money)
-            filed = prepared(recipe, prepared_beside(config.state))
-            bundle = reading.result()
+        bundle, filed = read_first(config, partial(_read, config))
         self.database = Database(serving.database or config.state, shared)
         application = Application(
             filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
-        self.keeper = ScoreKeeper(
-            config, bundle, len(application.state.history.user_ids), application.take_scores, _now_us
+        routes.state.guard = guard
+        _answer_by(application)
+        metrics()  # made here, before two threads can ask for it
+        self.live = live = LiveBundle(
+            config, application, partial(_file, config), _answer_by, routes.state.door, _now_us
         )
-        polls = [application.poll, self.keeper.poll]
+        polls = [live.poll_application, live.poll_scores, live.poll_bundle]
         if shared is not None:  # whichever worker is asked tells the lines of all
             polls.append(lambda: metrics().queues(len(guard.line), guard.line.n_working))
         self.poller = Poller(polls)
-        routes.state.application = application
-        routes.state.guard = guard
         if shared is None or shared.place == 0:  # all serve the same
             logger.info("Serving.", extra={"fields": served(config, application, guard)})
 
@@ -82,7 +83,7 @@ class Perkwise:
     def close(self) -> None:
         """Finish what was asked for."""
         self.poller.close()
-        self.keeper.close()
+        self.live.close()
         self.database.close()
 
 
@@ -101,6 +102,24 @@ def served(config: ServeConfig, application: Application, guard: Guard) -> dict[
         "workers": config.settings.serving.workers,
         "keys": len(guard.keys) if guard.keys.required else "not needed",
     }
+
+
+def _read(config: ServeConfig, folder: Path) -> tuple[Bundle, Filed]:
+    """A bundle, and the data folder made ready for it, both at once."""
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(read_bundle, folder)  # most of it is done by another process
+        filed = _file(config, *read_basis(folder))
+        return reading.result(), filed
+
+
+def _file(config: ServeConfig, layout: Layout, windows: WindowSettings) -> Filed:
+    recipe = Recipe(config.data, layout, windows.uptake_days, config.settings.money)
+    return prepared(recipe, prepared_beside(config.state))
+
+
+def _answer_by(application: Application) -> None:
+    """Let it answer from the next request on."""
+    routes.state.application = application
 
 
 def _now_us() -> int:

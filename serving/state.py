@@ -1,8 +1,9 @@
 """What is known of each user now: the data folder's history, and the rows that came in since."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,12 @@ class State:
         self._history, self._user_ids, self._filed = self.filed.history, self.filed.user_ids, self.filed.rows
         self._live: dict[str, LiveRows] = {}
         self._shown_today = ShownToday(layout.n_services, self.filed.shown)
+
+    def with_tiers(self, tiers: Tiers) -> Self:
+        """The same users and rows, also those that come in later, by the tiers of another bundle."""
+        other = copy(self)
+        other.tiers = tiers
+        return other
 
     @property
     def n_users(self) -> int:

@@ -35,6 +35,16 @@ def read_champion(var: Path) -> Path:
     return bundle
 
 
+def earlier_champions(var: Path) -> list[Path]:
+    """The bundles of the champions before this one that are still there, the latest first."""
+    try:
+        step = _step(var)
+    except BundleError:
+        return []
+    folders = [(var / "champions" / f"{earlier:04d}").resolve() for earlier in range(step - 1, 0, -1)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def install_champion(folder: Path, var: Path) -> Path:
     """Serve a copy of this bundle from now on; returns the copy.
 

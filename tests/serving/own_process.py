@@ -16,7 +16,8 @@ from tests.project import ROOT
 
 RUN = "import os; from serving.config import *; from serving.launch import serve; \
 c = ServeConfig.from_environment(os.environ); \
-serve(c.data, c.bundle, c.state, c.settings, c.host, int(os.environ['PORT']), c.rules)"
+serve(c.data, c.bundle, c.state, c.settings, c.host, int(os.environ['PORT']), c.rules, \
+champion=c.champion)"
 
 
 @contextmanager
