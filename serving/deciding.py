@@ -69,6 +69,7 @@ class Deciding:
         """The same by another bundle of the same services; rules and budgets stay common to both."""
         other = copy(self)
         other._stand_on(basis, state)
+        other._turns = self._turns.asking(other._is_scarce_now)
         return other
 
     def _stand_on(self, basis: Basis, state: State) -> None:

@@ -9,6 +9,8 @@ it looks at what the others do, so of two that begin together at least one sees 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from copy import copy
+from typing import Self
 
 from serving.following import Following
 from serving.shared import Shared
@@ -28,6 +30,12 @@ class Turns:
     def __init__(self, shared: Shared | None, following: Following, is_scarce: Callable[[int], bool]) -> None:
         self._shared, self._following, self._is_scarce = shared, following, is_scarce
         self._lock = asyncio.Lock()  # of those of this worker who wait
+
+    def asking(self, is_scarce: Callable[[int], bool]) -> Self:
+        """The same turns, taken by others too who know by themselves what is scarce."""
+        other = copy(self)
+        other._is_scarce = is_scarce
+        return other
 
     @asynccontextmanager
     async def taken(self, n_decisions: int) -> AsyncIterator[None]:
