@@ -184,14 +184,18 @@ def test_rules_in_force_stay_and_are_read_on(start, settings, var, bundle, which
     service = start(settings, rules=(file,))
     other = request.getfixturevalue(which)
     install_champion(other.path, var)
-    file.write_text(f"rules:\n  - name: early\n    services: [{bundle.catalog.ids[0]}]\n    who: frequency_all >= 0\n")
+    file.write_text(
+        f"rules:\n  - name: early\n    services: [{bundle.catalog.ids[0]}]\n    who: frequency_all >= 0\n"
+    )
     service.follow(other)
 
     def names():
         return [rule.name for rule in service.application.rules.in_force.rules.rules]
 
     service.poll_until(lambda: names() == ["early"])
-    file.write_text(f"rules:\n  - name: late\n    services: [{bundle.catalog.ids[0]}]\n    who: frequency_all >= 0\n")
+    file.write_text(
+        f"rules:\n  - name: late\n    services: [{bundle.catalog.ids[0]}]\n    who: frequency_all >= 0\n"
+    )
     service.poll_until(lambda: names() == ["late"])
 
 
