@@ -156,6 +156,9 @@ def parse_time(option: str, text: str) -> datetime:
     return moment
 
 
+FOLLOWED = "Services that run without --bundle take it over in a moment, as GET /services tells."
+
+
 def find_bundle(name: str | None) -> Path:
     """A bundle by its folder, by the beginning of its hash, or the champion."""
     from training.champion import read_champion
@@ -595,7 +598,8 @@ def promote(run: str, data: Path | None, as_json: bool) -> None:
         "unit": settings.money.currency,
         "comparisons": [asdict(one) for one in verdict.comparisons],
     }
-    say(as_json, answer, *verdict_lines(verdict, settings), verdict.reason)
+    then = [FOLLOWED] if verdict.promote else []
+    say(as_json, answer, *verdict_lines(verdict, settings), verdict.reason, *then)
 
 
 @main.command()
@@ -613,7 +617,11 @@ def rollback(as_json: bool) -> None:
         tracking.set_champion_alias(home(), bundle.name)
     except (ValueError, LookupError, OSError) as error:  # what is served is right; a second try would go on
         err.print(f"The alias `champion` in MLflow stays where it was: {in_words(error)}")
-    say(as_json, {"bundle": bundle.name, "path": str(bundle)}, f"The champion is {bundle.name} again.")
+    say(
+        as_json,
+        {"bundle": bundle.name, "path": str(bundle)},
+        f"The champion is {bundle.name} again. {FOLLOWED}",
+    )
 
 
 @main.command()

@@ -352,7 +352,10 @@ def test_rollback_brings_the_earlier_champion_back_to_the_byte(trained, promoted
     assert hashes(home / "var" / "champion") == before
     assert registered_champion(home) == first
     install_champion(trained.second.bundle, home / "var")
-    assert said(run(home, "rollback")) == f"The champion is {first} again."
+    assert said(run(home, "rollback")) == (
+        f"The champion is {first} again. "
+        "Services that run without --bundle take it over in a moment, as GET /services tells."
+    )
 
 
 def hashes(folder: Path) -> dict[str, str]:
