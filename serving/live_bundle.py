@@ -189,10 +189,11 @@ class LiveBundle:
     def _serve(self, application: Application, keeper: ScoreKeeper) -> None:
         keeper.hand_to(application.take_scores)
         self._take(application)
+        metrics().took_over(self.application.bundle.hash, application.bundle.hash)
+        metrics().refuses(False)
         self._keeper.close()
         self.application, self._keeper = application, keeper
         self._candidate, self._next_keeper, self._refused = None, None, None
-        metrics().took_over()
 
     def _made_anew(self, bundle: Bundle, filed: Filed) -> Application:
         """As at a start, from what the database holds."""
@@ -224,12 +225,14 @@ class LiveBundle:
     def _tell_fault(self, fault: str) -> None:
         fault = fault.replace(f"{self._config.champion}{os.sep}", "")
         self.application.bundle_faults = (fault,)
+        metrics().refuses(True)
         logger.error("The champion is not served, %s stays: %s", self.application.bundle.hash, fault)
 
     def _settle(self) -> None:
         """The champion is what is served."""
         if self.application.bundle_faults:
             self.application.bundle_faults = ()
+            metrics().refuses(False)
             logger.info("The champion is %s again, which is served.", self.application.bundle.hash)
         self._refused = None
 

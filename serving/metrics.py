@@ -116,9 +116,16 @@ class Metrics:
         """Count a user who was removed."""
         self._deleted.inc()
 
-    def took_over(self) -> None:
+    def took_over(self, before: str, bundle: str) -> None:
         """Count a bundle that is served instead of another from now on."""
         self._took_over.inc()
+        self._bundle.labels(before).set(0)
+        self._bundle.labels(bundle).set(1)
+        self._bundle_told = bundle
+
+    def refuses(self, is_refused: bool) -> None:
+        """Say whether the champion cannot be served."""
+        self._bundle_refused.set(is_refused)
 
     def spends(self, budgets: Sequence[Mapping[str, Any]], is_throttled: bool) -> None:
         """Set the gauges of budgets, as GET /services tells them."""
@@ -136,21 +143,13 @@ class Metrics:
         self._throttled.set(is_throttled)
 
     def stands(
-        self,
-        bundle: str,
-        is_refused: bool,
-        n_users: int,
-        n_services: int,
-        n_keys: int,
-        n_waiting: int,
-        n_working: int,
+        self, bundle: str, n_users: int, n_services: int, n_keys: int, n_waiting: int, n_working: int
     ) -> None:
         """Set the gauges to what is so now."""
         if self._bundle_told not in ("", bundle):
             self._bundle.labels(self._bundle_told).set(0)
         self._bundle.labels(bundle).set(1)
         self._bundle_told = bundle
-        self._bundle_refused.set(is_refused)
         self._users.set(n_users)
         self._services.set(n_services)
         self._keys.set(n_keys)

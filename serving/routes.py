@@ -278,7 +278,6 @@ def _tell_gauges(request: Request) -> None:
     guard: Guard | None = getattr(request.app.state, "guard", None)
     metrics().stands(
         bundle=application.bundle.hash,
-        is_refused=bool(application.bundle_faults),
         n_users=application.state.n_users,
         n_services=len(application.bundle.catalog),
         n_keys=len(guard.keys) if guard else 0,
