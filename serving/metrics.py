@@ -76,7 +76,7 @@ class Metrics:
         self._bundle_refused = gauge(
             "perkwise_bundle_refused",
             "1 while the champion cannot be served and the bundle before it is.",
-            multiprocess_mode="livemax",
+            multiprocess_mode=_LATEST,
         )
         self._took_over = counter("perkwise_bundle_changes_total", "Bundles that took over while serving.")
         self._budgets = {

@@ -177,6 +177,7 @@ def test_a_bundle_of_other_costs_takes_over_with_all_that_came_in(start, setting
     assert shown["services"] and before[0]["spent"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["second", "third"])
 def test_rules_in_force_stay_and_are_read_on(start, settings, var, bundle, which, request, tmp_path):
     file = tmp_path / "rules.yaml"
