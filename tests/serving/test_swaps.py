@@ -1,9 +1,13 @@
 """Bundles swapped under load at a real port: no request fails, and each answer names the bundle it is of."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from itertools import count
@@ -12,8 +16,15 @@ import httpx
 import numpy as np
 import pytest
 
+from features.tables import load_tables
+from features.world import make_world, write_world
+from serving.application import Application
 from serving.config import ServeConfig
-from tests.project import free_port
+from serving.database import Database
+from serving.door import Door
+from serving.filed import Filed
+from serving.live_bundle import LiveBundle
+from tests.project import ROOT, free_port, make_project, run
 from tests.serving.bundles import other_costs, other_models
 from tests.serving.own_process import started, wait_until_ready
 from tests.serving.test_live_bundle import point
@@ -194,3 +205,69 @@ def test_30_damaged_champions_are_refused_in_words_by_a_service_that_goes_on(
         assert httpx.get(f"{url}/services").json()["bundle_faults"] == []
         assert process.poll() is None
         assert not any("it is started again" in line for line in told)  # no worker died
+
+
+@contextmanager
+def command(home, data, *options):
+    """`perkwise serve` in a project's folder, ready; ended at the end."""
+    port = free_port()
+    words = [sys.executable, "-m", "perkwise", "serve", "--data", data, "--port", str(port), *options]
+    environment = {**os.environ, "PERKWISE_HOME": str(home)}
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_ready(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_the_command_follows_the_champion_unless_a_bundle_is_named(bundle, second, data, tmp_path):
+    home = make_project(tmp_path / "project")
+    install_champion(bundle.path, home / "var")
+    options = ("--bundle", bundle.hash, "--state", home / "other" / "state.db")
+    with command(home, data) as following, command(home, data, *options) as fixed:
+        assert newly_answered(following) == newly_answered(fixed) == bundle.hash
+        install_champion(second.path, home / "var")
+        wait_for(lambda: newly_answered(following) == second.hash)
+        assert run(home, "rollback").exit_code in (0, 1)  # what MLflow lacks is told
+        wait_for(lambda: newly_answered(following) == bundle.hash)
+        assert newly_answered(fixed) == bundle.hash
+
+
+@pytest.mark.slow
+def test_many_users_are_scored_before_the_next_bundle_takes_over(bundle, second, settings, tmp_path):
+    """As in the service, but that the world is larger and polls are made by hand."""
+    write_world(make_world(1200, 4, 130, np.random.default_rng(0)), tmp_path / "data")
+    install_champion(bundle.path, tmp_path / "var")
+    config = ServeConfig(
+        tmp_path / "data", bundle.path, tmp_path / "state.db", settings, champion=tmp_path / "var"
+    )
+    tables = load_tables(config.data, settings.money)
+    filed = Filed.of(tables, bundle.layout, bundle.windows.uptake_days)
+    database, taken = Database(config.state), []
+    application = Application(filed, bundle, database, settings, now_us)
+    live = LiveBundle(config, application, lambda layout, windows: filed, taken.append, Door(), now_us)
+    try:
+        install_champion(second.path, config.champion)
+        until = time.monotonic() + 120
+        while not taken:
+            assert time.monotonic() < until
+            live.poll_scores()
+            live.poll_bundle()
+            time.sleep(0.01)
+        scores = taken[0].deciding.ladder.scores
+        assert len(scores) == 1200 and taken[0].bundle.hash == second.hash
+        profile = taken[0].state.profile(str(tables.users["user_id"].iloc[3]), scores.as_of_us)
+        row = scores.row(3, 0)
+        assert np.array_equal(row.profile.features, profile.features, equal_nan=True)
+        expected = second.estimates(profile.features[None], repurchase=False)
+        assert np.array_equal(row.uplift_margin, expected.uplift_margin[0])
+    finally:
+        live.close()
+        database.close()
+
+
+def now_us():
+    return time.time_ns() // 1000
