@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.pipeline import compute
 from features.tiers import TIER_COLUMN
+from serving.child import end_with_parent
 from serving.config import ServeConfig
 from serving.database import events, exposures, feedback, reading
 from serving.deletion import DeletedUsers
@@ -158,6 +159,7 @@ def _alone(lock: Path) -> Iterator[bool]:
 
 def main() -> None:
     """Fill by the environment of the service, giving way to it."""
+    end_with_parent()
     os.nice(_NICENESS)
     config = ServeConfig.from_environment(os.environ)
     bundle = read_bundle(config.bundle)
@@ -169,6 +171,7 @@ def main() -> None:
         rows = [connection.execute(sa.select(table)).all() for table in (events, feedback, exposures)]
     state.load(*rows)
     fill(scores_beside(config.state), key_of(config.data, bundle), state, bundle, time.time_ns() // 1000)
+    os._exit(0)  # a thread sits in a read that an orderly end would wait for
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from features.pipeline import Layout
 from features.stored_history import LOGS
 from features.tables import TABLES, TableError, Tables, load_tables
 from offers.settings import MoneySettings
+from serving.child import end_with_parent, start_child
 from serving.filed import Filed
 from training.bundle_files import sync
 
@@ -234,15 +234,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _make_elsewhere(recipe: Recipe, root: Path, key: str) -> None:
     """Make the folder in a process of its own; it ends when this one does."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serving.prepared"],
-        cwd=Path(__file__).resolve().parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-    )
-    with process:  # its standard input stays open until then: by its end it would know that we ended
+    with start_child("serving.prepared", {}, subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
             told = {"recipe": recipe.to_json(), "root": str(root.resolve()), "key": key}
@@ -272,15 +264,10 @@ def _make(told: Mapping[str, Any]) -> None:
     write(Filed.of(tables, recipe.layout, recipe.uptake_days), Path(told["root"]), told["key"], until_us)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
 def main() -> None:
     """Make what a line on standard input tells; say on standard output what went wrong, as JSON."""
-    told = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    told = json.loads(sys.stdin.buffer.readline())
+    end_with_parent()
     try:
         _make(told)
     except Exception as error:

@@ -1,13 +1,12 @@
 """Keeps a running service's scores young: maps what was filled, and has it filled anew in time."""
 
 import logging
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 from offers.calendar import HOUR_US
+from serving.child import start_child
 from serving.config import ServeConfig
 from serving.kept_scores import KeptScores, key_of, newest, scores_beside
 from training.bundle import Bundle
@@ -80,13 +79,8 @@ class ScoreKeeper:
         is_old = self._now_us() - self._as_of_us > self._max_age_us / 2
         if is_old and self._filling is None and time.monotonic() >= self._fill_at_s:
             self._fill_at_s = time.monotonic() + _TRY_AGAIN_S
-            self._filling = subprocess.Popen(
-                [sys.executable, "-m", "serving.fill_scores"],
-                env={**os.environ, **self._config.to_environment()},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            alone = {"OMP_NUM_THREADS": "1"}  # the other processors are for those who ask
+            self._filling = start_child("serving.fill_scores", {**self._config.to_environment(), **alone})
 
     def close(self) -> None:
         """End what is being filled."""
