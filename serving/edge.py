@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from serving.keys import Key, KeyFile, Keys
 from serving.limits import Clock, Line, RateLimit
@@ -106,7 +107,13 @@ class Edge:
         elif guard is None:
             await refuse(send, 503, "not_ready", "the service is not ready yet: come again later", _AGAIN)
         elif await self._is_let_in(guard, scope, send):
-            await self._routes(scope, receive, send)
+            handle = self._routes.state.handlers.get((scope["method"], path))
+            if handle is None:  # an id in the path, or no such path
+                await self._routes(scope, receive, send)
+                return
+            scope["app"] = self._routes
+            response = await handle(Request(scope, receive, send))  # without the layers around a search
+            await response(scope, receive, send)
 
     async def _is_let_in(self, guard: Guard, scope: Scope, send: Send) -> bool:
         """Answers whoever is not."""

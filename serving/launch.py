@@ -149,6 +149,7 @@ def http_config(app: Any) -> uvicorn.Config:
         ws="none",
         log_level="critical",
         access_log=False,
+        proxy_headers=False,  # nobody asks where a request came from
         server_header=False,
         timeout_keep_alive=_KEPT_OPEN_S,
         timeout_graceful_shutdown=_GRACE_S,
