@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from serving.database import decisions, exposures
 from serving.records import Record, from_text, to_text
 
+_KEEP_DECISION, _KEEP_EXPOSURE = decisions.insert(), exposures.insert()  # made once: so their text is, too
 _CONFLICT = "request_id was used before for another request: send the same body again, or take a new id."
 
 
@@ -57,9 +58,9 @@ def keep_all(connection: sa.Connection, entries: Sequence[Entry]) -> list[Record
             request_hash, record = earlier
             found.append(record if request_hash == one.request_hash else RequestConflict(_CONFLICT))
     if written:
-        connection.execute(decisions.insert(), [_row(one) for one in written])
+        connection.execute(_KEEP_DECISION, [_row(one) for one in written])
     if rows := [dict(row) for one in written for row in one.rows]:
-        connection.execute(exposures.insert(), rows)
+        connection.execute(_KEEP_EXPOSURE, rows)
     return found
 
 

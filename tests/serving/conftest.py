@@ -18,6 +18,7 @@ from serving.database import Database
 from serving.recommender import Asked
 from serving.routes import make_app
 from serving.state import State
+from tests.serving.bundles import other_costs, other_models
 from tests.serving.postgres import Server, binaries_or_skip
 from training.bundle import Bundle, BundleParts, read_bundle, write_bundle
 from training.lockstep import LearnerSettings
@@ -87,6 +88,18 @@ def bundle(source: Source, settings: Settings, tmp_path_factory: pytest.TempPath
         rows={"train": len(rows), "test": 0},
     )
     return read_bundle(write_bundle(parts, tmp_path_factory.mktemp("bundles")))
+
+
+@pytest.fixture(scope="session")
+def second(bundle: Bundle, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of the same services with other models."""
+    return other_models(bundle, settings, tmp_path_factory.mktemp("second"))
+
+
+@pytest.fixture(scope="session")
+def third(bundle: Bundle, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose services cost something else."""
+    return other_costs(bundle, settings, tmp_path_factory.mktemp("third"))
 
 
 class Clock:

@@ -19,22 +19,11 @@ from serving.filed import Filed
 from serving.live_bundle import LiveBundle, read_first
 from serving.replay import replay_all
 from serving.schemas import RecommendRequest
-from tests.serving.bundles import other_costs, other_models
 from training.bundle import read_bundle
 from training.bundle_files import BundleError
 from training.champion import install_champion, rollback_champion
 
 QUIET = ExplorationSettings(holdout=0.0, explore=0.0)
-
-
-@pytest.fixture(scope="module")
-def second(bundle, settings, tmp_path_factory):
-    return other_models(bundle, settings, tmp_path_factory.mktemp("second"))
-
-
-@pytest.fixture(scope="module")
-def third(bundle, settings, tmp_path_factory):
-    return other_costs(bundle, settings, tmp_path_factory.mktemp("third"))
 
 
 @pytest.fixture

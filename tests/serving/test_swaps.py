@@ -25,7 +25,6 @@ from serving.door import Door
 from serving.filed import Filed
 from serving.live_bundle import LiveBundle
 from tests.project import ROOT, free_port, make_project, run
-from tests.serving.bundles import other_costs, other_models
 from tests.serving.own_process import started, wait_until_ready
 from tests.serving.test_live_bundle import point
 from tests.serving.test_process import with_settings
@@ -34,16 +33,6 @@ from tests.training.bundle_damage import damaged_bundles
 from training.champion import install_champion
 
 RULES = "rules:\n  - name: {name}\n    services: all\n    who: frequency_all >= 0\n"
-
-
-@pytest.fixture(scope="module")
-def second(bundle, settings, tmp_path_factory):
-    return other_models(bundle, settings, tmp_path_factory.mktemp("second"))
-
-
-@pytest.fixture(scope="module")
-def third(bundle, settings, tmp_path_factory):
-    return other_costs(bundle, settings, tmp_path_factory.mktemp("third"))
 
 
 @pytest.fixture
