@@ -128,17 +128,15 @@ def test_interrupted_twice_it_ends_at_once(config):
 
 def connections(url, process, n_each=1):
     """Clients, by the worker that answers each: the kernel says which took a connection."""
-    port = int(url.rpartition(":")[2])
     found = {pid: [] for pid in children(process.pid)}
     while any(len(clients) < n_each for clients in found.values()):
         client = httpx.Client(base_url=url, timeout=20, trust_env=False)
         before = {pid: sockets_of(pid) for pid in found}
         client.get("/livez")
         takers = [pid for pid in found if sockets_of(pid) - before[pid]]
-        assert len(takers) == 1, (takers, port)
-        if len(found[takers[0]]) < n_each:
+        if len(takers) == 1 and len(found[takers[0]]) < n_each:
             found[takers[0]].append(client)
-        else:
+        else:  # enough of this one, or another that starts opened a socket of its own
             client.close()
     return list(found.values())
 
