@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,8 +142,11 @@ def connections(url, process, n_each=1):
 
 
 def sockets_of(pid):
-    folder = Path(f"/proc/{pid}/fd")
-    return {os.readlink(one) for one in folder.iterdir() if os.readlink(one).startswith("socket:")}
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(one))
+    return {name for name in found if name.startswith("socket:")}
 
 
 @pytest.mark.slow
