@@ -259,11 +259,13 @@ def _read(row: Any) -> RecommendRequest | Refused:
         return Refused(400, faults(error))
 
 
-def _answer_or_error(answered: dict[str, Any] | Refused | RequestConflict) -> dict[str, Any]:
+def _answer_or_error(answered: dict[str, Any] | Exception) -> dict[str, Any]:
     if isinstance(answered, RequestConflict):
         return {"error": str(answered), "status": 409}
     if isinstance(answered, Refused):
         return {"error": str(answered), "status": answered.status}
+    if isinstance(answered, Exception):
+        raise answered
     return answered
 
 

@@ -101,9 +101,9 @@ class Deciding:
         self._come_to_it(loop)
         return await future
 
-    async def answers(self, requests: Sequence[RecommendRequest]) -> list[Answer | RequestConflict]:
-        """The same for several, in their order; none keeps another from its answer."""
-        found: list[Answer | RequestConflict] = []
+    async def answers(self, requests: Sequence[RecommendRequest]) -> list[Answer | Exception]:
+        """The same for several, in their order; an error in the place of each that has no answer."""
+        found: list[Answer | Exception] = []
         for start in range(0, len(requests), _AT_ONCE):
             found += await self._decide_and_keep(requests[start : start + _AT_ONCE])
         return found
@@ -114,7 +114,7 @@ class Deciding:
         if self._budgets:
             self._budgets.advance(now_us)
         if len(requests) > 1 and self._is_scarce(rules, len(requests), now_us):
-            return [decision for one in requests for decision in self.decide([one], now_us)]
+            return self._decide_in_turn(requests, now_us)
         if not requests:
             return []
         known = self.ladder.known([request.user_id for request in requests], now_us)
@@ -125,6 +125,17 @@ class Deciding:
         decisions = recommend(self._basis.bundle, self._basis.settings, asked, now_us, rules, estimates)
         for decision in decisions:
             self._count(decision)
+        return decisions
+
+    def _decide_in_turn(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
+        """Each on what those before it left; where one fails, none of them has spent anything."""
+        decisions: list[Decision] = []
+        try:
+            for one in requests:
+                decisions += self.decide([one], now_us)
+        except Exception:
+            self._take_all_back(decisions)
+            raise
         return decisions
 
     def _begin(self) -> None:
@@ -148,15 +159,11 @@ class Deciding:
                 self._begins = loop.call_soon(self._begin)
 
     async def _settle(self, waiting: Sequence[tuple[RecommendRequest, asyncio.Future[Answer]]]) -> None:
-        """Give each its answer; where one brings all to fall, each is tried alone."""
+        """Give each its answer, or what kept it from one."""
         try:
             found: Sequence[Answer | Exception] = await self._decide_and_keep([one for one, _ in waiting])
-        except Exception as error:
-            if len(waiting) > 1:
-                for one in waiting:
-                    await self._settle([one])
-                return
-            found = [error]
+        except Exception as error:  # after the decisions were kept: to try again would keep them twice
+            found = [error] * len(waiting)
         for (_, future), answer in zip(waiting, found, strict=True):
             if future.done():  # nobody waits for it any more
                 continue
@@ -165,10 +172,11 @@ class Deciding:
             else:
                 future.set_result(answer)
 
-    async def _decide_and_keep(self, requests: Sequence[RecommendRequest]) -> list[Answer | RequestConflict]:
+    async def _decide_and_keep(self, requests: Sequence[RecommendRequest]) -> list[Answer | Exception]:
         """An answer for each once the decisions are in the log; that of an earlier try, where there was one.
 
-        Deleted users are answered like users never seen, and the log does not learn their ids.
+        Where one request brings all to fall before anything is kept, each is tried alone. Deleted users are
+        answered like users never seen, and the log does not learn their ids.
         """
         decisions: list[Decision] = []
         try:
@@ -180,7 +188,12 @@ class Deciding:
         except Unavailable:
             decisions = decisions or self.decide(requests, self._now_us())
             return [self._unlogged(decision) for decision in decisions]
-        found: list[Answer | RequestConflict] = []
+        except Exception as error:
+            self._take_all_back(decisions)
+            if len(requests) == 1:
+                return [error]
+            return [answer for one in requests for answer in await self._decide_and_keep([one])]
+        found: list[Answer | Exception] = []
         for decision, entry, before in zip(decisions, entries, kept_before, strict=True):
             user_id = decision.asked.user_id
             if before is None:
@@ -269,6 +282,10 @@ class Deciding:
         """Undo this, where the decision is not kept."""
         self._count_showings(decision, times=-1)
         self._budgets.take_back(decision, self._known(decision.asked.user_id))
+
+    def _take_all_back(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            self._take_back(decision)
 
     def _known(self, user_id: str) -> str:
         """The id, or "" for a user who was deleted."""

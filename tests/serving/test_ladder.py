@@ -1,16 +1,19 @@
 """Nobody is left without a list: each rung is stood upon by taking the one above away."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from serving.application import Application
-from serving.database import Database, reading
+from serving.database import Database, decisions, reading
 from serving.fill_scores import fill
 from serving.kept_scores import ROWS, KeptScores, key_of
 from serving.replay import replay_all
 from serving.routes import make_app
+from serving.schemas import RecommendRequest
 from tests.serving.conftest import TestClient
 
 
@@ -109,6 +112,31 @@ def test_decisions_of_every_rung_are_made_again_to_the_byte(broken, scores, bund
     with reading(tmp_path / "broken.db") as connection:
         found = replay_all(connection, lambda name: bundle)  # the bundle of that day, undamaged
     assert (found.n_replayed, found.n_same) == (80, 80)
+
+
+def test_one_who_cannot_be_decided_for_costs_the_others_nothing(
+    tables, bundle, settings, clock, tmp_path, user_id
+):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n  - name: rest\n    services: all\n    limits: {cooldown_days: {shown: 1}}\n"
+    )
+    database = Database(tmp_path / "ruled.db")
+    application = Application(tables, bundle, database, settings, clock, [rules])
+    application.state.add_event("odd", "visit", "no time at all", "", None)  # the rule asks for the past
+
+    async def together():
+        requests = [RecommendRequest(user_id=one) for one in (user_id, "odd", "a stranger")]
+        return await asyncio.gather(*map(application.recommend, requests), return_exceptions=True)
+
+    good, odd, other = asyncio.run(together())
+    assert isinstance(odd, TypeError)
+    shown = [one["service_id"] for answer in (good, other) for one in answer["services"]]
+    counted = application.state.shown_today("UTC", clock())
+    assert shown and counted.tolist() == [shown.count(name) for name in bundle.catalog.ids]
+    database.close()
+    with reading(tmp_path / "ruled.db") as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(decisions)) == 2
 
 
 def _app(application):
