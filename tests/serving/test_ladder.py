@@ -118,9 +118,7 @@ def test_one_who_cannot_be_decided_for_costs_the_others_nothing(
     tables, bundle, settings, clock, tmp_path, user_id
 ):
     rules = tmp_path / "rules.yaml"
-    rules.write_text(
-        "rules:\n  - name: rest\n    services: all\n    limits: {cooldown_days: {shown: 1}}\n"
-    )
+    rules.write_text("rules:\n  - name: rest\n    services: all\n    limits: {cooldown_days: {shown: 1}}\n")
     database = Database(tmp_path / "ruled.db")
     application = Application(tables, bundle, database, settings, clock, [rules])
     application.state.add_event("odd", "visit", "no time at all", "", None)  # the rule asks for the past
@@ -137,6 +135,17 @@ def test_one_who_cannot_be_decided_for_costs_the_others_nothing(
     database.close()
     with reading(tmp_path / "ruled.db") as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(decisions)) == 2
+
+
+def test_what_is_not_kept_has_spent_nothing(application, clock):
+    application.database.run_now(lambda connection: connection.exec_driver_sql("DROP TABLE decisions"))
+
+    async def together():
+        requests = [RecommendRequest(user_id=f"stranger {number}") for number in range(4)]
+        return await asyncio.gather(*map(application.recommend, requests), return_exceptions=True)
+
+    assert all(isinstance(one, sa.exc.OperationalError) for one in asyncio.run(together()))
+    assert application.state.shown_today("UTC", clock()).tolist() == [0, 0, 0, 0]
 
 
 def _app(application):
