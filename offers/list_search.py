@@ -20,8 +20,9 @@ from offers.ranking import Floats, Mask, Positions, Terms, membership, pick, tot
 from offers.types import AtMost
 
 EXACT_SERVICES = 16  # every list is tried among so many candidates
-_FEW = 10  # of so few candidates every list is tried sooner than the formula finds the best
-_WIDTHS = np.array([4, 6, 8, 10, 12, 14, EXACT_SERVICES])  # few, so that many rows are tried together
+_FEW = 8  # of so few candidates every list is tried sooner than the formula finds the best
+_WIDTHS = np.array([4, 6, 8, 10, 12, 14, EXACT_SERVICES])  # few, so that some rows are tried together
+_MANY = 256  # rows, of which those of each width are enough to be tried together
 _ROWS_TIMES_LISTS = 2_000_000  # tried at once, which bounds the memory
 _ROUNDS = 20  # of exchanges; two or three are enough
 _QUICK_ROUNDS = 1
@@ -167,7 +168,9 @@ def _ratio(terms: Terms, chosen: Positions) -> Floats:
 def _by_trying(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp]) -> None:
     """Every list of the candidates, of all lengths at once."""
     width_of = menu.candidates.sum(axis=1)
-    searched_width = np.minimum(_WIDTHS[np.searchsorted(_WIDTHS, width_of)], menu.candidates.shape[1])
+    searched_width = width_of
+    if len(menu) < _MANY:
+        searched_width = np.minimum(_WIDTHS[np.searchsorted(_WIDTHS, width_of)], menu.candidates.shape[1])
     for width in np.unique(searched_width).tolist():
         of_width = np.flatnonzero(searched_width == width)
         rows_at_once = max(1, _ROWS_TIMES_LISTS // _lists(width, longest).shape[1])
