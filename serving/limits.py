@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 Clock = Callable[[], float]  # seconds that only grow
 
-_AT_ONCE = 64  # requests at work; what waits for the disk shares one sync
+_AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
+_WORK_S = 0.016  # no more are at work than end in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
 _PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that a turn takes
 _ROUNDING_S = 1e-9
@@ -71,7 +72,8 @@ class _Waiting:
 class Line:
     """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
-    The work blocks the event loop, so only some requests begin in a turn of it: in between, what has
+    The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
+    are at work than end in 16 ms: who is let in waits nowhere else. In between, what has
     arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
     most four times what a turn takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
@@ -97,6 +99,8 @@ class Line:
         self._turn_s = 0.0  # from one turn to the next, on average
         self._begun = 0  # weight of those that began in this turn of the loop
         self._is_watched = False
+        self._each_s = 0.0  # from one end to the next while others wait, on average
+        self._left_at: float | None = None  # when the last one ended, where others waited
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -136,7 +140,13 @@ class Line:
             raise
 
     def _may_begin(self, weight: int) -> bool:
-        return self._begun + weight <= self._together and self.n_working < _AT_ONCE
+        return self._begun + weight <= self._together and self.n_working < self._at_once
+
+    @property
+    def _at_once(self) -> int:
+        if not self._each_s:
+            return _AT_ONCE
+        return min(max(int(_WORK_S / self._each_s), 1), _AT_ONCE)
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1
@@ -146,6 +156,11 @@ class Line:
 
     def _leave(self) -> None:
         self.n_working -= 1
+        now = self._clock()
+        if self._left_at is not None:
+            took = now - self._left_at
+            self._each_s += (took - self._each_s) * (_SMOOTHING if self._each_s else 1)
+        self._left_at = now if self._waiting else None
         if not self._begun:
             self._next()
 
@@ -155,7 +170,7 @@ class Line:
 
     def _next(self) -> None:
         """Let those begin whose wait was short enough."""
-        if not self._waiting or self.n_working >= _AT_ONCE:
+        if not self._waiting:
             return
         now = self._clock()
         patience = self._patience(now)
