@@ -161,12 +161,8 @@ def _fill(slates: Slates, menu: Menu, rows: slice, longest: NDArray[np.intp], qu
     n_forced = menu.forced.sum(axis=1)
     length = np.where(np.arange(width + 1) >= n_forced[:, None], worth, -np.inf).argmax(axis=1)
     slates.length[rows] = length
-    services = slates.services[rows]
-    for n in range(1, width + 1):
-        users = np.flatnonzero(length == n)
-        if not len(users):
-            continue
-        services[users, :n] = ranked(menu.terms.take(users), best.chosen[users, n - 1, :n])
+    lists = best.chosen[np.arange(len(menu)), np.maximum(length, 1) - 1]
+    slates.services[rows] = ranked(menu.terms, lists, length)
 
 
 def expected_costs(

@@ -188,12 +188,26 @@ def totals(terms: Terms, chosen: Positions) -> tuple[Floats, Floats, Floats]:
     return sum_of(terms.gain, chosen), weight, sum_of(terms.contact, chosen)
 
 
-def ranked(terms: Terms, chosen: Positions) -> Positions:
-    """The same lists in falling order of what each service adds; ties by catalogue."""
-    chosen = np.sort(chosen, axis=1)
-    _, weight, _ = totals(terms, chosen)
-    adds = pick(terms.gain, chosen) / weight[:, None] - pick(terms.contact, chosen)
-    return pick(chosen, np.argsort(-adds, axis=1, kind="stable"))
+def ranked(terms: Terms, lists: Positions, length: NDArray[np.intp]) -> Positions:
+    """A list of each row in falling order of what each service adds; ties by catalogue, and −1 pads.
+
+    Parameters
+    ----------
+    lists : ndarray of shape (n_users, longest)
+        Catalogue positions; what stands beyond a list's length has no meaning.
+    length : ndarray of shape (n_users,)
+    """
+    if not length.any():
+        return np.full(lists.shape, -1, dtype=np.intp)
+    is_in = np.arange(lists.shape[1]) < length[:, None]
+    ordered = np.sort(np.where(is_in, lists, terms.gain.shape[1]), axis=1)
+    services = np.where(is_in, ordered, 0)
+    n_alike = count_alike(np.where(is_in, terms.category[services], -1))
+    effort = choice_effort(np.maximum(length, 1), terms.load, n_alike, terms.similarity)
+    weight = effort + running_sum(np.where(is_in, pick(terms.attraction, services), 0.0))
+    adds = pick(terms.gain, services) / weight[:, None] - pick(terms.contact, services)
+    order = np.argsort(np.where(is_in, -adds, np.inf), axis=1, kind="stable")
+    return pick(np.where(is_in, ordered, -1), order)
 
 
 def pick(numbers: NDArray, chosen: Positions) -> NDArray:
