@@ -270,7 +270,7 @@ class Database:
             with self.shared.writing():
                 return self._commit_shared(jobs, self.shared)
         with self._engine.begin() as connection:
-            outcomes = [_outcome(connection, job) for job in jobs]
+            outcomes = _outcomes_of(connection, jobs)
         if self._store.is_gone():  # what is written to a file without a name ends with the process
             raise Unavailable(GONE)
         return outcomes
@@ -284,7 +284,7 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 before = newest_numbers(connection)
-                outcomes = [_outcome(connection, job) for job in jobs]
+                outcomes = _outcomes_of(connection, jobs)
                 after = newest_numbers(connection)
                 if after != before:
                     self.own.add(before, after)
@@ -392,6 +392,13 @@ def newest_numbers(connection: sa.Connection) -> tuple[int, ...]:
 
 
 _NEWEST = "SELECT " + ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table.name})" for table in FOLLOWED)
+
+
+def _outcomes_of(connection: sa.Connection, jobs: Sequence[Job[Any]]) -> list[Outcome]:
+    """What came of each; one alone needs no savepoint, as it has no neighbours that its fault could harm."""
+    if len(jobs) == 1:
+        return [(jobs[0](connection), None)]
+    return [_outcome(connection, job) for job in jobs]
 
 
 def _outcome(connection: sa.Connection, job: Job[Any]) -> Outcome:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Self
-from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -216,7 +215,12 @@ class Deciding:
 
     def _entry(self, request: RecommendRequest, decision: Decision) -> decision_log.Entry:
         is_deleted = request.user_id in self._deleted
-        record = record_of(uuid4().hex, "" if is_deleted else request.user_id, decision, self._basis)
+        record = record_of(
+            decision_log.new_decision_id(decision.decided_at_us),
+            "" if is_deleted else request.user_id,
+            decision,
+            self._basis,
+        )
         rows = [] if is_deleted else answers.exposure_rows(record, self._basis.names)
         return decision_log.Entry(record, rows, request.request_id, _hash(request))
 
