@@ -1,5 +1,6 @@
 """Why a list has its length, in sentences for the one who reads the decision."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def _of_length(worth_by_length: Sequence[float], length: int, n_eligible: int, b
     if longest == 0:
         return "Nothing: this user's list may hold no service."
     if length == 0:
-        if bounds.full_rules and np.isneginf(worth_by_length[1]):
+        if bounds.full_rules and worth_by_length[1] == -math.inf:
             return f"Nothing: no list of {n_eligible} eligible services keeps to the rules."
         return f"Nothing: none of {n_eligible} eligible services is expected to earn more than it costs."
     shown = f"{length} service{'s' if length > 1 else ''}, worth {worth_by_length[length]:.2f}"
@@ -96,7 +97,7 @@ def _of_length(worth_by_length: Sequence[float], length: int, n_eligible: int, b
         return f"{shown}: the longest list of this user; others may see {bounds.usual_longest}."
     if length == longest:
         return f"{shown}: the longest list allowed here."
-    if not np.isneginf(worth_by_length[length + 1]):
+    if worth_by_length[length + 1] > -math.inf:
         return (
             f"{shown}: a list of {length + 1} would be harder to choose from "
             f"and worth {worth_by_length[length + 1]:.2f}."

@@ -81,6 +81,8 @@ class FeasibleLists:
 
     def n_sets(self, n: int, holding: Collection[int] = ()) -> int:
         """How many sets of n services are allowed, or of them those that hold the given services."""
+        if self.is_free and not holding:
+            return comb(len(self.eligible), n) if n <= self.longest else 0
         held = {*self.required, *holding}
         if n < len(held) or n > self.longest or not held.issubset(self._members):
             return 0

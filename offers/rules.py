@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from offers.catalog import Catalog
@@ -111,7 +112,7 @@ class RuleSet:
     timezone: str = "UTC"
     digest: str = ""  # of the file's bytes; "" where there is no file
 
-    @property
+    @cached_property
     def needs(self) -> "Needs":
         """The facts without which these rules cannot be asked."""
         conditions = [part for rule in self.rules for part in (rule.who, rule.must_show) if part is not None]

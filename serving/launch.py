@@ -19,7 +19,7 @@ import uvicorn
 
 from offers.settings import Settings
 from serving.config import ServeConfig
-from serving.edge import Guard
+from serving.edge import Edge, Guard
 from serving.logs import start_logging
 from serving.metrics import forget_gauges, share_metrics
 from serving.protocol import LimitedProtocol
@@ -234,15 +234,18 @@ def _bound(family: int, address: Any) -> socket.socket:
 
 
 class _Watched:
-    """The application, with what keeps it from starting."""
+    """The application, with what keeps it from starting.
+
+    What is asked meets the edge at once: BentoML's layers around it would pass it on as it is.
+    """
 
     def __init__(self, app: Any) -> None:
-        self._app = app
+        self._app, self._edge = app, Edge(app, routes)
         self.fault: Exception | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
+            await self._edge(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

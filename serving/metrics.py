@@ -5,7 +5,7 @@ docs/operations.md says what each is good for, docs/grafana-dashboard.json shows
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Metrics:
     """Counters, histograms and gauges; a name here is a promise to dashboards and alerts."""
 
     def __init__(self) -> None:
+        self._of = lru_cache(1024)(_labelled)  # to find a series takes longer than to count in it
         counter, gauge = prometheus.Counter, prometheus.Gauge
         histogram = prometheus.Histogram
         self._requests = counter("perkwise_requests_total", "Requests answered.", ["route", "status"])
@@ -91,8 +92,8 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float, rung: str = "") -> None:
         """Count a request."""
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route, rung).observe(seconds)
+        self._of(self._requests, route, status).inc()
+        self._of(self._seconds, route, rung).observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count a request that was not served."""
@@ -101,8 +102,8 @@ class Metrics:
     def decided(self, answer: Mapping[str, Any], age_s: float) -> None:
         """Count a decision, as it is answered."""
         offers = answer["services"]
-        self._decisions.labels(answer["arm"], answer["degraded"] or LIVE).inc()
-        self._lists.labels(len(offers)).inc()
+        self._of(self._decisions, answer["arm"], answer["degraded"] or LIVE).inc()
+        self._of(self._lists, len(offers)).inc()
         self._cost.inc(max(sum(one["cost"] or 0.0 for one in offers), 0.0))
         self._uplift.inc(sum(max(one["uplift"] or 0.0, 0.0) for one in offers))
         self._age.observe(max(age_s, 0.0))
@@ -159,6 +160,10 @@ class Metrics:
         """Set what of the gauges each worker has its own share of."""
         self._waiting.set(n_waiting)
         self._working.set(n_working)
+
+
+def _labelled(metric: Any, *labels: str | int) -> Any:
+    return metric.labels(*labels)
 
 
 def share_metrics(folder: Path, place: int) -> None:

@@ -16,6 +16,8 @@ MAX_CONNECTIONS = 2000
 REQUEST_S = 15.0  # from the first byte of a request to its last
 ANSWER_S = 30.0  # for an answer that is not fetched
 
+_CONTINUE = STATUS_LINE[100]
+
 
 class _Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
@@ -23,11 +25,40 @@ class _Refused(Exception):
         self.status = status
 
 
+class _InOnePiece:
+    """A transport that sends the head of an answer with its body: each call of the kernel costs."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._head = transport, b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        is_head = data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n")
+        if is_head and not data.startswith(_CONTINUE):
+            self.flush()
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_InOnePiece(transport))  # type: ignore[arg-type]
         self._refusal: _Refused | None = None
         self._n_header_bytes = 0
         self._fetching: asyncio.TimerHandle | None = None
@@ -69,6 +100,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._cancel_reading()
+
+    def on_response_complete(self) -> None:
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         refusal = self._refusal or _Refused(400, "this is not HTTP that can be read")

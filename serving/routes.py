@@ -241,10 +241,15 @@ async def _read_body(request: Request, guard: Guard | None) -> None:
     if guard:
         guard.line.check()
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
+    more = True
+    while more:  # as Request.stream, without a generator
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
         if len(content) > most:
             raise Refused(413, too_large(most))
+        more = message.get("more_body", False)
     request.state.body = bytes(content)
 
 

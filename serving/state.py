@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +48,11 @@ class Profile:
     tier: str
     as_of_us: int
     history: History | None = None  # of this user alone, number 0; None where the profile was kept
+
+
+@lru_cache(8)  # those who are decided together share the moment
+def _day_start_us(now_us: int, timezone: str) -> int:
+    return int(day_start_us(now_us, timezone))
 
 
 class State:
@@ -170,7 +176,7 @@ class State:
 
     def shown_today(self, timezone: str, now_us: int) -> NDArray[np.int64]:
         """How often each service was decided to be shown since the day began there, to all users."""
-        return self._shown_today.since(int(day_start_us(now_us, timezone)))
+        return self._shown_today.since(_day_start_us(now_us, timezone))
 
     def count_showing(self, at_us: int, service_id: str, times: int = 1) -> None:
         """A service was decided to be shown, to whomever; -1 times where it came to nothing."""
