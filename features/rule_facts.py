@@ -59,7 +59,7 @@ def facts_of(
     """
     nothing = ("",) * len(tiers)
     return Facts(
-        now_us=np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(tiers)),
+        now_us=np.full(len(tiers), now_us, dtype=np.int64),
         scenarios=nothing if scenarios is None else tuple(scenarios),
         channels=nothing if channels is None else tuple(channels),
         columns=_columns(needs, layout, tier_names, profiles, tiers),

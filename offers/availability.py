@@ -24,18 +24,16 @@ def no_longer_active(catalog: Catalog, now_us: NDArray[np.int64]) -> NDArray[np.
 
 def tier_excluded(catalog: Catalog, tiers: Sequence[str]) -> NDArray[np.bool_]:
     """The service is kept for tiers that the user is not in; a service without tiers is for everybody."""
-    names, tier_of_user = np.unique(np.asarray(tiers, dtype=str), return_inverse=True)
-    excluded = [
-        [bool(service.tiers) and name not in service.tiers for service in catalog.services]
-        for name in names.tolist()
-    ]
-    return np.array(excluded, dtype=bool).reshape(len(names), len(catalog))[tier_of_user]
+    excluded = catalog.excluded_by_tier
+    rows = [excluded.get(tier, excluded[""]) for tier in tiers]
+    return np.array(rows, dtype=bool).reshape(len(rows), len(catalog))
 
 
 def other_scenario(catalog: Catalog, scenarios: Sequence[str]) -> NDArray[np.bool_]:
     """The service is made for another scenario than the user is in; "" on either side fits all."""
-    of_service = np.array([service.scenario for service in catalog.services], dtype=str)
-    of_user = np.asarray(scenarios, dtype=str)[:, None]
+    if not any(scenarios):
+        return np.zeros((len(scenarios), len(catalog)), dtype=bool)
+    of_service, of_user = catalog.scenario, np.asarray(scenarios, dtype=str)[:, None]
     return (of_service != "") & (of_user != "") & (of_service != of_user)
 
 

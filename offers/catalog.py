@@ -59,6 +59,20 @@ class Catalog:
         return np.array([numbers[name] for name in names], dtype=np.intp)
 
     @cached_property
+    def scenario(self) -> NDArray[np.str_]:
+        """The scenario that each service is made for; "": any."""
+        return np.array([service.scenario for service in self.services], dtype=str)
+
+    @cached_property
+    def excluded_by_tier(self) -> dict[str, NDArray[np.bool_]]:
+        """Which services are kept for others than each tier that a service names; "": than all of these."""
+        names = {tier for service in self.services for tier in service.tiers}
+        return {
+            name: np.array([bool(one.tiers) and name not in one.tiers for one in self.services], dtype=bool)
+            for name in (*names, "")
+        }
+
+    @cached_property
     def capacity_per_day(self) -> NDArray[np.int64]:
         """How often each service can be delivered in a day; the greatest int64 where it has no limit."""
         limits = [service.capacity_per_day for service in self.services]

@@ -122,7 +122,7 @@ def eligible(
         refused[_RULE] = ruled.verdict != 0
     verdict = np.zeros(shape, dtype=np.int8)
     for kind, applies in reversed(refused.items()):
-        verdict[np.broadcast_to(applies, shape)] = kind
+        np.copyto(verdict, kind, where=applies)
     return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), where, verdict, ruled)
 
 

@@ -117,7 +117,7 @@ def recommend(
         nothing_share=held.share,
     )
     digest = rules.digest if rules else ""
-    moments = np.broadcast_to(np.asarray(now_us, dtype=np.int64), len(asked)).tolist()
+    moments = np.full(len(asked), now_us, dtype=np.int64).tolist()
     return [
         _decision(
             bundle, settings, one, moment, estimates.take(slice(user, user + 1)), made, user, digest, held
