@@ -1,12 +1,14 @@
 """LightGBM in cross-fitted ensembles: one model a fold, grown in lockstep, stopped by their held-out loss."""
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary, finalize
 
 import lightgbm as lgb
 import numpy as np
-from lightgbm.basic import _LIB, _safe_call
+from lightgbm.basic import _C_API_DTYPE_FLOAT32, _C_API_PREDICT_RAW_SCORE, _LIB, _safe_call
 from numpy.typing import NDArray
 
 from training.attribution import Attribution
@@ -74,6 +76,8 @@ class Ensemble:
         """(n,) what the trees add to the start, on the raw (logit or outcome) scale."""
         if self.booster is None:
             return np.zeros(len(features))
+        if len(features) == 1 and features.dtype == np.float32:
+            return np.array([_one_row(self.booster).raw(features)]) / N_FOLDS
         threads = 1 if len(features) <= _FEW_ROWS else max(n_jobs, 0)
         return np.asarray(self.booster.predict(features, raw_score=True, num_threads=threads)) / N_FOLDS
 
@@ -101,6 +105,55 @@ class Ensemble:
     @classmethod
     def restore(cls, name: str | None, texts: Mapping[str, str]) -> "Ensemble":
         return cls() if name is None else cls(lgb.Booster(model_str=texts[name]))
+
+
+class _OneRow:
+    """Answers of a booster for one row at a time, in half the time: LightGBM sets up its predictor once.
+
+    Whoever uses it holds the booster, which it does not keep alive.
+    """
+
+    def __init__(self, booster: lgb.Booster) -> None:
+        self._n_columns, self._config = booster.num_feature(), ctypes.c_void_p()
+        _safe_call(
+            _LIB.LGBM_BoosterPredictForMatSingleRowFastInit(
+                booster._handle,
+                ctypes.c_int(_C_API_PREDICT_RAW_SCORE),
+                ctypes.c_int(0),
+                ctypes.c_int(-1),  # of all rounds
+                ctypes.c_int(_C_API_DTYPE_FLOAT32),
+                ctypes.c_int32(self._n_columns),
+                b"num_threads=1",
+                ctypes.byref(self._config),
+            )
+        )
+        finalize(self, _LIB.LGBM_FastConfigFree, self._config)
+
+    def raw(self, row: NDArray[np.float32]) -> float:
+        """What the trees say of a row of shape (1, p)."""
+        if row.shape != (1, self._n_columns):
+            raise ValueError(f"a row must have the shape {(1, self._n_columns)}, got {row.shape}.")
+        row = np.ascontiguousarray(row)
+        n_answers, answer = ctypes.c_int64(), ctypes.c_double()
+        _safe_call(
+            _LIB.LGBM_BoosterPredictForMatSingleRowFast(
+                self._config,
+                ctypes.c_void_p(row.ctypes.data),
+                ctypes.byref(n_answers),
+                ctypes.byref(answer),
+            )
+        )
+        return answer.value
+
+
+_ONE_ROW: WeakKeyDictionary[lgb.Booster, _OneRow] = WeakKeyDictionary()  # apart, as it cannot be pickled
+
+
+def _one_row(booster: lgb.Booster) -> _OneRow:
+    found = _ONE_ROW.get(booster)
+    if found is None:
+        found = _ONE_ROW[booster] = _OneRow(booster)
+    return found
 
 
 def _text(booster: lgb.Booster, n_rounds: int | None = None) -> str:
