@@ -75,7 +75,9 @@ def profile_by_hand(tables, user_id, as_of_us):
         "events_recency_days": since(events),
         "used_recency_days": since(uses),
         "used_trend_90d": 3 * over(len(within(uses, "30d")), len(within(uses, "90d"))),
-        "used_value_90d": sum(row["value"] for row in within(uses, "90d") if row["value"] == row["value"]),
+        "used_value_90d": sum(
+            round(row["value"], 3) for row in within(uses, "90d") if row["value"] == row["value"]
+        ),  # kept in whole thousandths
         "offers_recency_days": since(offers),
         "taken_recency_days": since(takes),
         "taken_per_offer": over(len(takes), len(offers)),
