@@ -113,7 +113,11 @@ class Following:
     def _take_in(
         self, connection: sa.Connection, newest: Numbers, state: State, budgets: LiveBudgets
     ) -> None:
-        found = {table.name: self._rows(connection, place, newest) for place, table in enumerate(FOLLOWED)}
+        found = {
+            table.name: self._rows(connection, place, newest)
+            for place, table in enumerate(FOLLOWED)
+            if budgets or table is not decisions  # long rows, which budgets alone ask for
+        }
         if found[deleted_users.name]:
             self._deleted.add_hashes(row.user_hash for row in found[deleted_users.name])
             self._is_to_sweep = True
