@@ -175,7 +175,7 @@ def make_decisions(
         list_rules=list_rules,
     )
     nothing = settings.exploration.holdout if nothing_share is None else nothing_share
-    shares = np.broadcast_to(np.asarray(nothing, dtype=np.float64), len(candidates)).tolist()
+    shares = np.full(len(candidates), nothing, dtype=np.float64).tolist()
     for user, (is_held_out, seed) in enumerate(zip(held_out.tolist(), seeds, strict=True)):
         _draw(decisions, user, is_held_out, seed, settings, shares[user])
     return decisions

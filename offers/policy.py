@@ -139,7 +139,7 @@ def _check_amounts(name: str, amounts: NDArray[np.float64], shape: tuple[int, ..
 
 def _rules(list_rules: ListRules | None, shape: tuple[int, int]) -> ListRules:
     if list_rules is None:
-        return ListRules((), np.broadcast_to(np.False_, shape))
+        return ListRules((), np.zeros(shape, dtype=bool))
     if list_rules.must_show.shape != shape:
         raise ValueError(
             f"list_rules.must_show must have the shape {shape}, got {list_rules.must_show.shape}."
