@@ -1,9 +1,13 @@
 """The best list of each length by branch and bound over all lists, compiled by numba.
 
 A list is a branch: it grows by services in the order of the catalogue, so that its sums are those of
-``offers.ranking`` to the last bit, and is followed only while some longer list of it could beat what was
-found. The bound takes the greatest gains that are left, and the effort and attraction of the list as it
-stands, which only grow (Land and Doig 1960, An automatic method of solving discrete programming problems).
+``offers.ranking`` to the last bit, and is followed only while some longer list of it could beat the best so
+far (Land and Doig 1960, An automatic method of solving discrete programming problems). A list with gains b,
+attractions a, effort A0 and contacts c beats the worth w where
+
+    Σ b / (A0 + Σ a) − Σ c > w,   so only where   Σ (b − t a) > t A0   with t = w + the least of Σ c,
+
+and the greatest sums of so many b − t a are known beforehand, at a t that a quickly made list reaches.
 """
 
 from collections.abc import Callable
@@ -29,6 +33,40 @@ def compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
             return njit(signature, error_model="numpy")(function)
 
     return compile_it
+
+
+@compiled(
+    "void(int64[::1], float64[::1], float64[::1], float64[::1], float64, int64[::1], float64, float64[::1])"
+)
+def _reach(at, gain, attraction, contact, load, category, similarity, reached):  # type: ignore[no-untyped-def]
+    """What a quickly made list of each length is worth: the service that adds most, one after the other."""
+    is_taken = np.zeros(len(at), np.bool_)
+    total, weight, cost = 0.0, 1.0, 0.0
+    for n in range(1, min(len(reached) - 1, len(at)) + 1):
+        best, best_weight = 0, 0.0
+        for one in range(len(at)):
+            if is_taken[one]:
+                continue
+            is_alike = False
+            for other in range(len(at)):
+                is_alike = is_alike or (is_taken[other] and category[at[other]] == category[at[one]])
+            with_it = weight + attraction[at[one]] + load * ((n > 1) + similarity * is_alike)
+            found = (total + gain[at[one]]) / with_it - cost - contact[at[one]]
+            if found > reached[n]:
+                reached[n], best, best_weight = found, one, with_it
+        is_taken[best] = True
+        total, weight, cost = total + gain[at[best]], best_weight, cost + contact[at[best]]
+
+
+@compiled("void(int64[::1], float64[::1], float64[:,::1])")
+def _sum_keys(at, key, greatest):  # type: ignore[no-untyped-def]
+    """Fill in [first, n]: the sum of the n greatest keys of the candidates from there on."""
+    greatest[len(at)] = -np.inf
+    greatest[:, 0] = 0.0
+    for first in range(len(at) - 1, -1, -1):
+        for n in range(1, greatest.shape[1]):
+            with_it = greatest[first + 1, n - 1] + key[at[first]]
+            greatest[first, n] = max(greatest[first + 1, n], with_it)
 
 
 @compiled(_SIGNATURE)
@@ -68,7 +106,10 @@ def search(  # type: ignore[no-untyped-def]  # numba is told the types above
     """
     n_services, longest, n_rules = gain.shape[1], chosen.shape[1], len(most)
     at = np.empty(n_services, np.int64)  # of each candidate, its place in the catalogue
-    greatest = np.empty((n_services + 1, longest + 1))  # [first, n]: Σ of the n greatest gains from there on
+    reached = np.empty(longest + 1)  # worth of some list of each length; −inf: of none that is known
+    price = np.empty(longest + 1)  # the t of each length that keys are summed at
+    # [length, first, n]: the greatest Σ of n keys b − t a from there on
+    greatest = np.empty((longest + 1, n_services + 1, longest + 1))
     cheapest = np.empty(n_services + 1)  # contact from there on
     n_forced_from = np.empty(n_services + 1, np.int64)  # services that must be shown, from there on
     # Of the list as it stands, by its length:
@@ -83,30 +124,39 @@ def search(  # type: ignore[no-untyped-def]  # numba is told the types above
             if candidates[user, service]:
                 at[n_candidates] = service
                 n_candidates += 1
-        greatest[n_candidates] = -np.inf
-        greatest[n_candidates, 0] = 0.0
         cheapest[n_candidates], n_forced_from[n_candidates] = np.inf, 0
         for first in range(n_candidates - 1, -1, -1):
             service = at[first]
             cheapest[first] = min(contact[user, service], cheapest[first + 1])
             n_forced_from[first] = n_forced_from[first + 1] + forced[user, service]
-            greatest[first, 0] = 0.0
-            for n in range(1, longest + 1):
-                with_it = greatest[first + 1, n - 1] + gain[user, service]
-                greatest[first, n] = max(greatest[first + 1, n], with_it)
 
         n_must = n_forced_from[0]
+        reached[:] = -np.inf
+        if n_must == 0 and n_rules == 0:
+            _reach(
+                at[:n_candidates],
+                gain[user],
+                attraction[user],
+                contact[user],
+                load[user],
+                category,
+                similarity,
+                reached,
+            )
+        price[:] = 0.0
+        for length in range(1, min(longest, n_candidates) + 1):
+            price[length] = max(reached[length] + length * cheapest[0], 0.0)
+            _sum_keys(at[:n_candidates], gain[user] - price[length] * attraction[user], greatest[length])
         n, following = 0, 0  # services of the list, and the candidate that may come next
         while True:
             could_be_better = False
             if n_forced[n] + n_forced_from[following] == n_must:
                 for more in range(max(1, n_must - n), min(longest - n, n_candidates - following) + 1):
-                    total = gains[n] + greatest[following, more]
-                    effort = 1 + load[user] * (n + more - 1 + similarity * n_alike[n]) + attractions[n]
-                    bound = total / effort - contacts[n] - more * cheapest[following]
-                    beaten = worth[user, n + more]
-                    # A loss is no bound, for more effort makes it smaller.
-                    if total < 0 or bound > beaten - _ROUNDING * (1 + abs(beaten)):
+                    length = n + more
+                    t = max(worth[user, length], reached[length]) + contacts[n] + more * cheapest[following]
+                    effort = 1 + load[user] * (length - 1 + similarity * n_alike[n]) + attractions[n]
+                    above = gains[n] + greatest[length, following, more] - t * effort
+                    if t < price[length] or above > -_ROUNDING * (1 + t) * effort:
                         could_be_better = True
                         break
             if not could_be_better:
