@@ -15,6 +15,8 @@ from offers.rules import RuleSet
 from offers.types import ListRules, Refusal
 
 _ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO, _CAPACITY, _RULE, _FURTHER = range(8)
+RULE, TRACK, HOLDOUT, BUDGET = "rule", "track", "holdout", "budget"
+_KINDS = ("", "not_yet", "ended", "tier", "scenario", "capacity", RULE)  # by verdict; "": allowed
 
 Reason = Callable[[int, int], str]  # of a user, by row, and a catalogue position
 
@@ -30,16 +32,23 @@ class Eligibility:
     verdict: NDArray[np.int8]  # (n_users, n_services): the first rule that refuses, 0 where none does
     ruled: RuleVerdicts | None = None  # what the benefit rules say; None where none were asked
     further: tuple[Reason, ...] = ()  # of what ``without`` took away, in its order
+    kinds: tuple[str, ...] = _KINDS  # of refusals, by verdict; "": allowed
 
     @cached_property
     def list_rules(self) -> ListRules | None:
         """What lists must keep to by the benefit rules; None where none were asked."""
         return None if self.ruled is None else self.ruled.list_rules(self.mask)
 
-    def without(self, refused: NDArray[np.bool_], reason: Reason) -> "Eligibility":
+    def without(self, refused: NDArray[np.bool_], reason: Reason, kind: str) -> "Eligibility":
         """The same less these services, shape (n_users, n_services); what was refused keeps its reason."""
         verdict = np.where(self.mask & refused, np.int8(_FURTHER + len(self.further)), self.verdict)
-        return replace(self, mask=self.mask & ~refused, verdict=verdict, further=(*self.further, reason))
+        return replace(
+            self,
+            mask=self.mask & ~refused,
+            verdict=verdict,
+            further=(*self.further, reason),
+            kinds=(*self.kinds, kind),
+        )
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service refused to the user in this row, in catalogue order, with the first reason."""

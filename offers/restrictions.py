@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from offers.eligibility import Eligibility
+from offers.eligibility import BUDGET, HOLDOUT, TRACK, Eligibility
 from offers.holdouts import Memberships
 from offers.tracks import Tracks
 
@@ -52,6 +52,7 @@ def restrict(
             lambda user, place: (
                 f"of the track {tracks.names[tracks.of_service[place]]}; the user is in {tracks.name(user)}"
             ),
+            TRACK,
         )
     if held is not None and held.names:
         allowed = allowed.without(
@@ -59,6 +60,7 @@ def restrict(
             lambda user, place: (
                 f"the user is in the holdout {held.names[held.refused[user, place]]!r} of this service"
             ),
+            HOLDOUT,
         )
     return _without_closed(allowed, closed) if any(closed) else allowed
 
@@ -69,4 +71,4 @@ def _without_closed(allowed: Eligibility, closed: Sequence[Closed | None]) -> El
     for user, one in enumerate(closed):
         for number, places in reversed(list(enumerate((one or {}).values()))):
             refused[user, list(places)] = number
-    return allowed.without(refused >= 0, lambda user, place: reasons[user][refused[user, place]])
+    return allowed.without(refused >= 0, lambda user, place: reasons[user][refused[user, place]], BUDGET)

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from offers.refusal_counts import refusal_counts
 from offers.rules import RuleSet
 from offers.tracks import tracks_of
 from serving import answers, decision_log, kept
@@ -27,6 +28,7 @@ from serving.kept import Names
 from serving.ladder import Known, Ladder, estimates_of
 from serving.live_budgets import LiveBudgets
 from serving.live_rules import LiveRules
+from serving.metrics import metrics
 from serving.recommender import Asked, Decision, recommend, without_exploration
 from serving.records import Basis, Record, is_replayable, record_of
 from serving.schemas import RecommendAnswer, RecommendRequest
@@ -122,6 +124,7 @@ class Deciding:
         if self._budgets:
             asked = self._budgets.priced(asked, estimates, now_us)
         decisions = recommend(self._basis.bundle, self._basis.settings, asked, now_us, rules, estimates)
+        metrics().refused_services(refusal_counts(decisions[0].made))
         for decision in decisions:
             self._count(decision)
         return decisions

@@ -47,6 +47,14 @@ class Metrics:
         self._refused = counter(
             "perkwise_refused_total", "Requests refused, by the kind of reason.", ["reason"]
         )
+        self._refusals = counter(
+            "perkwise_service_refusals_total",
+            "Services that could not be offered in a decision, by the kind of the first reason.",
+            ["kind", "rule"],
+        )
+        self._refusals_by: dict[
+            tuple[str, str], prometheus.Counter
+        ] = {}  # looked up once: this is asked often
         self._decisions = counter("perkwise_decisions_total", "Decisions answered.", ["arm", "rung"])
         self._lists = counter(
             "perkwise_lists_total", "Decisions, by how many services they show.", ["length"]
@@ -98,6 +106,14 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count a request that was not served."""
         self._refused.labels(reason).inc()
+
+    def refused_services(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count services that could not be offered, by kind and the rule's name."""
+        for key, n_services in counts.items():
+            child = self._refusals_by.get(key)
+            if child is None:
+                child = self._refusals_by[key] = self._refusals.labels(*key)
+            child.inc(n_services)
 
     def decided(self, answer: Mapping[str, Any], age_s: float) -> None:
         """Count a decision, as it is answered."""

@@ -10,6 +10,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.metrics import metrics
+
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 200
 MAX_CONNECTIONS = 2000
@@ -17,6 +19,13 @@ REQUEST_S = 15.0  # from the first byte of a request to its last
 ANSWER_S = 30.0  # for an answer that is not fetched
 
 _CONTINUE = STATUS_LINE[100]
+_REASONS = {  # as the counter of refused requests names them
+    400: "not_http",
+    408: "slow",
+    414: "long_address",
+    431: "long_headers",
+    503: "connections",
+}
 
 
 class _Refused(Exception):
@@ -138,6 +147,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle or (self.cycle.scope is self.scope and not self.cycle.response_started):
+            metrics().refused(_REASONS[status])
             self.transport.write(_answer(status, message))  # to this request, not to an earlier one
         if self.cycle is not None:
             self.cycle.disconnected = True  # what is still at work for it is not sent

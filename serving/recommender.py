@@ -79,6 +79,7 @@ class Decision:
     worth_by_length: tuple[float, ...]
     candidates: NDArray[np.bool_]  # (n_services,) eligible, with a sound estimate
     estimates: Estimates  # arrays of shape (1, n_services)
+    made: Decisions  # of all who were decided for together
 
 
 def recommend(
@@ -239,6 +240,7 @@ def _decision(
         worth_by_length=made.worth_by_length(user),
         candidates=made.candidates[user],
         estimates=estimates,
+        made=made,
     )
 
 

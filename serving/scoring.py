@@ -14,6 +14,7 @@ from features.tables import Tables
 from offers.allocation import Allocation, Case, allocate
 from offers.budget import MONEY, Budget, budgets_of, prices_of
 from offers.decision import Decisions, make_decisions
+from offers.eligibility import BUDGET
 from offers.holdouts import memberships
 from offers.policy import expected_costs
 from offers.ranking import is_known
@@ -94,7 +95,7 @@ def score(
     finite = np.where(np.isfinite(found.price), found.price, 0.0)
     barred = np.zeros_like(allowed.mask)
     barred[~held.nothing] = found.barred
-    kept = allowed.without(barred, lambda user, place: "the budgets have no room left for it")
+    kept = allowed.without(barred, lambda user, place: "the budgets have no room left for it", BUDGET)
     made = make_decisions(
         estimates,
         kept,

@@ -117,7 +117,7 @@ def test_a_budget_of_nothing_shows_what_is_free_or_nothing_and_each_refusal_says
         case = Case(estimates, allowed.mask, CATALOG, SETTINGS.decision, nobody, longest)
         found = allocate(case, [Budget("all", kind, 0.0)], np.random.default_rng(0))
         assert found.price.tolist() == [np.inf]
-        kept = allowed.without(found.barred, lambda user, place: why)
+        kept = allowed.without(found.barred, lambda user, place: why, "budget")
         made = make_decisions(estimates, kept, SETTINGS, np.array([False]), [1])
         assert [refusal.service_id for refusal in made.refusals(0)] == refused
         assert {refusal.reason for refusal in made.refusals(0)} == {why}

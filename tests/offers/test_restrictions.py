@@ -60,7 +60,7 @@ def test_without_tracks_holdouts_and_budgets_nothing_changes():
 
 
 def test_what_is_taken_away_twice_keeps_its_first_reason():
-    once = restricted(None, None).without(np.ones((2, 4), dtype=bool), lambda user, place: "once")
-    twice = once.without(np.ones((2, 4), dtype=bool), lambda user, place: "twice")
+    once = restricted(None, None).without(np.ones((2, 4), dtype=bool), lambda user, place: "once", "budget")
+    twice = once.without(np.ones((2, 4), dtype=bool), lambda user, place: "twice", "budget")
     assert not twice.mask.any() and reasons(twice, 0) == reasons(once, 0)
     assert reasons(twice, 1)["coffee"] == "once"

@@ -3,6 +3,7 @@
 import tomllib
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,20 @@ def application(
     """An application with a state of its own."""
     database = Database(tmp_path / "state.db")
     yield Application(tables, bundle, database, settings, clock)
+    database.close()
+
+
+@pytest.fixture
+def broken(
+    tables: Tables, bundle: Bundle, settings: Settings, clock: Clock, tmp_path: Path
+) -> Iterator[Application]:
+    """An application whose uptake model cannot say anything: it wants fewer columns than profiles have."""
+    uptake = type(bundle.uptake)(seed=0, settings=bundle.uptake.settings)
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(400, 2)).astype(np.float32), rng.integers(0, 2, 400)
+    uptake.fit(X, np.arange(400) % len(bundle.catalog), labels, len(bundle.catalog))
+    database = Database(tmp_path / "broken.db")
+    yield Application(tables, replace(bundle, uptake=uptake), database, settings, clock)
     database.close()
 
 

@@ -1,7 +1,6 @@
 """Nobody is left without a list: each rung is stood upon by taking the one above away."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,18 +21,6 @@ def scores(application, data, clock, tmp_path):
     folder = fill(tmp_path / "scores", key_of(data, application.bundle), application.state,
                   application.bundle, clock())  # fmt: skip
     return KeptScores(folder, application.bundle)
-
-
-@pytest.fixture
-def broken(tables, bundle, settings, clock, tmp_path):
-    """An application whose uptake model cannot say anything: it wants fewer columns than profiles have."""
-    uptake = type(bundle.uptake)(seed=0, settings=bundle.uptake.settings)
-    rng = np.random.default_rng(0)
-    X, labels = rng.normal(size=(400, 2)).astype(np.float32), rng.integers(0, 2, 400)
-    uptake.fit(X, np.arange(400) % len(bundle.catalog), labels, len(bundle.catalog))
-    database = Database(tmp_path / "broken.db")
-    yield Application(tables, replace(bundle, uptake=uptake), database, settings, clock)
-    database.close()
 
 
 def ask(application, user_id, **more):
