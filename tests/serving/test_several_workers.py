@@ -179,27 +179,28 @@ def test_any_worker_tells_the_counts_of_all_and_those_of_one_that_died(config, u
         for http, n_requests in zip(both, (3, 4)):
             for _ in range(n_requests):
                 assert http.post("/recommend", json={"user_id": user_id}).status_code == 200
-        assert {counted(http) for http in both} == {(7, 300)}
+        ((n_requests, n_users, n_refused),) = {counted(http) for http in both}
+        assert (n_requests, n_users, n_refused % 7) == (7, 300, 0) and n_refused
         os.kill(children(process.pid)[0], signal.SIGKILL)
         wait_for(lambda: any("was killed" in line for line in told) and len(children(process.pid)) == 2)
         again = [clients[0] for clients in connections(url, process)]
-        assert {counted(http) for http in again} == {(7, 300)}
+        assert {counted(http) for http in again} == {(7, 300, n_refused)}
         for http in again:
             assert http.post("/recommend", json={"user_id": user_id}).status_code == 200
-        assert {counted(http) for http in again} == {(9, 300)}
+        assert {counted(http) for http in again} == {(9, 300, n_refused * 9 / 7)}
         process.terminate()
         assert process.wait(timeout=60) == 0
     assert list(Path(tempfile.gettempdir()).glob(f"perkwise-metrics-{process.pid}-*")) == []
 
 
 def counted(http):
-    """Requests for lists, and users, as this worker tells them."""
+    """Requests for lists, users, and services refused, as this worker tells them."""
     found = {}
     for family in text_string_to_metric_families(http.get("/metrics").text):
         for one in family.samples:
             if one.labels.get("route", "/recommend") == "/recommend":
                 found[one.name] = found.get(one.name, 0) + one.value
-    return found["perkwise_requests_total"], found["perkwise_users"]
+    return found["perkwise_requests_total"], found["perkwise_users"], found["perkwise_service_refusals_total"]
 
 
 @pytest.mark.slow
