@@ -98,6 +98,16 @@ class Log:
         columns = {name: column[mask] for name, column in self.columns.items()}
         return Log(self.user[mask], self.at_us[mask], self.n_users, self.n_levels, **columns)
 
+    def users(self, first: int, n_users: int) -> "Log":
+        """The log of `n_users` users in a row, or of as many as there are, numbered from 0."""
+        if not first and n_users >= self.n_users:
+            return self
+        start = self.start[first : first + n_users + 1]
+        rows = slice(int(start[0]), int(start[-1]))
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        own = {"user": self.user[rows] - first, "at_us": self.at_us[rows], "start": start - start[0]}
+        return Log.from_arrays({**own, **columns}, self.n_levels)
+
     def rows_of(self, user: int) -> slice:
         """Where one user's rows stand."""
         return slice(int(self.start[user]), int(self.start[user + 1]))

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.asof import DAY_US, Floats
+from features.positions import positions_in
 from features.tables import Tables
 
 _MOST_LEVELS = 255  # of an attribute; the rarer ones count as unknown
@@ -40,7 +41,7 @@ class Attribute:
         """Numbers, or codes of categories; NaN where empty or, for a category, not among the levels."""
         if self.levels is None:
             return _numbers(column)
-        codes = pd.Index(self.levels, dtype="str").get_indexer(pd.Index(column.astype("str")))
+        codes = positions_in(self.levels, column.astype("str"))
         return np.where(codes < 0, np.nan, codes)
 
     def encode_one(self, value: Any) -> float:
@@ -120,7 +121,7 @@ class Encoding:
 
     def encode_services(self, service_ids: pd.Series) -> NDArray[np.int16]:
         """Positions of services; -1 for "" and for a service that is not known."""
-        return pd.Index(self.service_ids, dtype="str").get_indexer(pd.Index(service_ids)).astype(np.int16)
+        return positions_in(self.service_ids, service_ids).astype(np.int16)
 
     def encode_users(self, users: pd.DataFrame) -> Floats:
         """The attributes of users as numbers, shape (n_users, n_attributes)."""

@@ -13,8 +13,11 @@ from features.asof import DAY_US, At, Floats, Ints, Log
 from features.encoding import Encoding
 from features.known import EVENT_KINDS, OTHER, Known
 from features.logs import event_log, feedback_log, offer_log, order_log, take_log, use_log
+from features.positions import positions_in
 from features.tables import Tables
 from features.user_rows import UserRows
+
+LOGGED_TABLES = ("orders", "events", "exposures", "feedback")
 
 _KIND_NAMES = np.array([*EVENT_KINDS, "other"], object)
 _KIND_OF = {name: kind for kind, name in enumerate(EVENT_KINDS)}
@@ -41,45 +44,35 @@ class History:
 
         A use within `uptake_days` after its service was shown takes the offer.
         """
-        users, orders, events = tables.users, tables.orders, tables.events
-        exposures, feedback = tables.exposures, tables.feedback
-        index, n_users = pd.Index(users["user_id"]), len(users)
+        user_ids = tables.users["user_id"]
+        frames = {name: getattr(tables, name) for name in LOGGED_TABLES}
+        columns = {
+            name: columns_of(name, frame, positions_in(user_ids, frame["user_id"]), layout)
+            for name, frame in frames.items()
+        }
+        return cls.of_columns(tables.users, tuple(user_ids), columns, layout, uptake_days)
+
+    @classmethod
+    def of_columns(
+        cls,
+        users: pd.DataFrame,
+        user_ids: Sequence[str],
+        columns: dict[str, dict[str, NDArray]],
+        layout: Encoding,
+        uptake_days: int,
+    ) -> Self:
+        """The same of each table's `columns_of`, which are taken out of the mapping: they need much room."""
+        n_users, n_services = len(users), layout.n_services
         return cls.from_logs(
             layout,
             uptake_days,
-            user_ids=tuple(users["user_id"]),
+            user_ids=user_ids,
             joined_at_us=_us(users["joined_at"]),
             attributes=layout.encode_users(users),
-            orders=order_log(
-                _positions(index, orders),
-                _us(orders["ordered_at"]),
-                n_users,
-                amount_cents=orders["amount_cents"].to_numpy(np.int64),
-                margin_cents=orders["margin_cents"].to_numpy(np.int64),
-            ),
-            events=event_log(
-                _positions(index, events),
-                _us(events["at"]),
-                n_users,
-                layout.n_services,
-                kind=_kinds(events["event"]),
-                service=layout.encode_services(events["service_id"]),
-                value=events["value"].to_numpy(np.float64),
-            ),
-            offers=offer_log(
-                _positions(index, exposures),
-                _us(exposures["shown_at"]),
-                n_users,
-                layout.n_services,
-                service=layout.encode_services(exposures["service_id"]),
-            ),
-            feedback=feedback_log(
-                _positions(index, feedback),
-                _us(feedback["at"]),
-                n_users,
-                nps=feedback["nps"].to_numpy(np.int64),
-                service=layout.encode_services(feedback["service_id"]),
-            ),
+            orders=order_log(n_users=n_users, **columns.pop("orders")),
+            events=event_log(n_users=n_users, n_services=n_services, **columns.pop("events")),
+            offers=offer_log(n_users=n_users, n_services=n_services, **columns.pop("exposures")),
+            feedback=feedback_log(n_users=n_users, **columns.pop("feedback")),
         )
 
     @classmethod
@@ -210,12 +203,24 @@ def _us(times: pd.Series) -> Ints:
     return times.to_numpy("datetime64[us]").astype(np.int64)
 
 
-def _positions(users: pd.Index, rows: pd.DataFrame) -> NDArray[np.int32]:
-    return users.get_indexer(pd.Index(rows["user_id"])).astype(np.int32)
+def columns_of(
+    table: str, rows: pd.DataFrame, user: NDArray[np.int32], layout: Encoding
+) -> dict[str, NDArray]:
+    """What logs keep of rows of one of the `LOGGED_TABLES`, whose users stand at these positions."""
+    at = {"orders": "ordered_at", "exposures": "shown_at"}.get(table, "at")
+    columns: dict[str, NDArray] = {"user": user, "at_us": _us(rows[at])}
+    if table == "orders":
+        return columns | {name: rows[name].to_numpy(np.int64) for name in ("amount_cents", "margin_cents")}
+    columns["service"] = layout.encode_services(rows["service_id"])
+    if table == "events":
+        columns |= {"kind": _kinds(rows["event"]), "value": rows["value"].to_numpy(np.float64)}
+    if table == "feedback":
+        columns["nps"] = rows["nps"].to_numpy(np.int64)
+    return columns
 
 
 def _kinds(events: pd.Series) -> NDArray[np.int8]:
-    kinds = pd.Index(EVENT_KINDS, dtype="str").get_indexer(pd.Index(events))
+    kinds = positions_in(EVENT_KINDS, events)
     return np.where(kinds < 0, OTHER, kinds).astype(np.int8)
 
 

@@ -6,10 +6,11 @@ Services are positions in the order of their ids, -1 where a row has none or one
 import numpy as np
 from numpy.typing import NDArray
 
-from features.asof import At, Ints, Log
+from features.asof import At, Floats, Ints, Log
 from features.known import OTHER, USED
 
 _MINUTE_US = 60_000_000
+_USERS_AT_ONCE = 1 << 15
 _LARGEST_VALUE = 1e9  # an event's value beyond it counts as it, so that sums stay within 64 bits
 
 
@@ -64,9 +65,16 @@ def offer_log(user: NDArray, at_us: Ints, n_users: int, n_services: int, *, serv
 def take_log(uses: Log, offers: Log, uptake_us: int) -> Log:
     """The uses that take an offer: the service was shown to the user less than `uptake_us` before."""
     uses = uses.only(uses.columns["service"] >= 0)
+    blocks = range(0, uses.n_users, _USERS_AT_ONCE)  # of each, counts of every service are kept a while
+    parts = [
+        _since_shown_us(uses.users(at, _USERS_AT_ONCE), offers.users(at, _USERS_AT_ONCE)) for at in blocks
+    ]
+    return uses.only(np.concatenate([np.empty(0), *parts]) < uptake_us)
+
+
+def _since_shown_us(uses: Log, offers: Log) -> Floats:
     until_now = At(offers, uses.user, uses.at_us + 1)
-    shown_at_us = until_now.last_at_us_of("service", uses.columns["service"])
-    return uses.only(uses.at_us - shown_at_us < uptake_us)
+    return uses.at_us - until_now.last_at_us_of("service", uses.columns["service"])
 
 
 def feedback_log(user: NDArray, at_us: Ints, n_users: int, *, nps: NDArray, service: NDArray) -> Log:

@@ -1,6 +1,6 @@
 """The door of the data contract: a data folder in, checked tables and a quarantine out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
@@ -10,28 +10,45 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from features.contract.checking import Draft, read_draft
+from features.contract.checking import Draft, read_draft, read_drafts
 from features.contract.columns import TableContract, contracts
-from features.contract.integrity import check_integrity
+from features.contract.integrity import (
+    Known,
+    Repeated,
+    check_integrity,
+    check_references,
+    check_repeated,
+    check_slates,
+    repeated_hashes,
+)
+from features.contract.parsing import parse_text
 from features.contract.quarantine import quarantine_of
 from features.contract.quarantine import write_quarantine as _write_quarantine
-from features.contract.reading import TableError, table_files
+from features.contract.reading import TableError, cells_of, read_parts, table_files
+from features.positions import positions_in
 from offers.catalog import Catalog
 from offers.settings import MoneySettings
 from offers.types import Service
 
 __all__ = [
     "TABLES",
+    "Piece",
     "TableCount",
     "TableError",
     "Tables",
     "catalog_of",
     "data_hash",
     "load_tables",
+    "pieces_of",
+    "read_pieces",
     "write_quarantine",
     "write_table",
 ]
+
+_PIECE_ROWS = 1 << 20  # some 150 MB of events
+_NOBODY = np.empty(0, np.int32)
 
 _CONTRACTS = {contract.name: contract for contract in contracts(datetime.max.replace(tzinfo=UTC))}
 TABLES = tuple(_CONTRACTS)  # users, services, orders, events, exposures, feedback
@@ -89,14 +106,7 @@ def load_tables(folder: Path, money: MoneySettings, now: datetime | None = None)
     ValueError
         When `now` has no time zone.
     """
-    now = datetime.now(UTC) if now is None else now
-    if now.tzinfo is None:
-        raise ValueError(f"now must have a time zone, got {now!r}: use datetime.now(UTC).")
-    if not folder.is_dir():
-        raise TableError(
-            f"{folder} must be a data folder, found {'a file' if folder.exists() else 'nothing'} there."
-        )
-    drafts = {contract.name: read_draft(folder, contract) for contract in contracts(now)}
+    drafts = {contract.name: read_draft(folder, contract) for contract in _contracts(folder, now)}
     check_integrity(drafts)
     frames = {name: _contract_frame(draft, money) for name, draft in drafts.items()}
     return Tables(
@@ -104,6 +114,84 @@ def load_tables(folder: Path, money: MoneySettings, now: datetime | None = None)
         quarantine=quarantine_of(drafts.values()),
         counts=tuple(_count(draft) for draft in drafts.values()),
     )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Accepted rows of one table, as `Tables` has them; its pieces, one after the other, are the table."""
+
+    table: str
+    frame: pd.DataFrame
+    user: NDArray[np.int32]  # where each row's user stands in `users`; empty for users and services
+    quarantine: pd.DataFrame  # of the rows that were read for it
+
+
+def pieces_of(tables: Tables) -> Iterator[Piece]:
+    """Tables as pieces, one each."""
+    for name in TABLES:
+        frame: pd.DataFrame = getattr(tables, name)
+        has_users = name not in ("users", "services")
+        user = positions_in(tables.users["user_id"], frame["user_id"]) if has_users else _NOBODY
+        yield Piece(name, frame, user, tables.quarantine.iloc[:0])
+
+
+def read_pieces(
+    folder: Path, money: MoneySettings, now: datetime | None = None, n_rows: int = _PIECE_ROWS
+) -> Iterator[Piece]:
+    """What `load_tables` reads, checked by the same rules, a piece at a time: never all of it in memory.
+
+    The whole of `users` comes first, then `services`, then the other tables in pieces of `n_rows` rows read;
+    `exposures` are one piece, as lists may lie apart. Parameters and errors are those of `load_tables`.
+    """
+    users, services, *others = _contracts(folder, now)
+    drafts = read_draft(folder, users), read_draft(folder, services)
+    known = Known.of(*drafts)
+    yield from (_piece(draft, _NOBODY, money) for draft in drafts)
+    del drafts
+    for contract in others:
+        for draft, user in _checked(folder, contract, known, n_rows):
+            yield _piece(draft, user, money)
+
+
+def _checked(
+    folder: Path, contract: TableContract, known: Known, n_rows: int
+) -> Iterator[tuple[Draft, NDArray[np.int32]]]:
+    """Drafts of a table with all rules checked, and where the users of their rows stand."""
+    if any(len(key) > 1 for key in contract.keys):
+        draft = read_draft(folder, contract)
+        user = check_references(draft, known)
+        check_repeated(draft)
+        check_slates(draft)
+        yield draft, user
+        return
+    repeated = Repeated(_hashes_that_repeat(folder, contract, n_rows)) if contract.keys else None
+    for draft in read_drafts(folder, contract, n_rows):
+        user = check_references(draft, known)
+        if repeated is not None:
+            repeated.check(draft)
+        yield draft, user
+
+
+def _hashes_that_repeat(folder: Path, contract: TableContract, n_rows: int) -> NDArray[np.uint64]:
+    ((column,),) = contract.keys
+    parts = read_parts(folder, contract.name, n_rows, only=column)
+    return repeated_hashes(parse_text(cells_of(part.table, column)).values for part in parts)
+
+
+def _piece(draft: Draft, user: NDArray[np.int32], money: MoneySettings) -> Piece:
+    accepted = user[~draft.faulty] if len(user) else user
+    return Piece(draft.contract.name, _contract_frame(draft, money), accepted, quarantine_of([draft]))
+
+
+def _contracts(folder: Path, now: datetime | None) -> tuple[TableContract, ...]:
+    now = datetime.now(UTC) if now is None else now
+    if now.tzinfo is None:
+        raise ValueError(f"now must have a time zone, got {now!r}: use datetime.now(UTC).")
+    if not folder.is_dir():
+        raise TableError(
+            f"{folder} must be a data folder, found {'a file' if folder.exists() else 'nothing'} there."
+        )
+    return contracts(now)
 
 
 def write_quarantine(tables: Tables, folder: Path) -> list[Path]:

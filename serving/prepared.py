@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from features.contract.reading import table_files
 from features.pipeline import Layout
 from features.stored_history import LOGS
-from features.tables import TABLES, TableError, Tables, load_tables
+from features.tables import TABLES, Piece, TableError, read_pieces
 from offers.settings import MoneySettings
 from serving.child import end_with_parent, start_child
 from serving.filed import Filed
@@ -119,7 +119,19 @@ def prepared(recipe: Recipe, root: Path) -> Filed:
         logger.warning("The data folder cannot be kept in %s (%s): it is read into memory.", root, error)
     if found is not None:
         return found
-    return Filed.of(load_tables(recipe.data, recipe.money), recipe.layout, recipe.uptake_days)
+    return read(recipe)[0]
+
+
+def read(recipe: Recipe) -> tuple[Filed, int]:
+    """The data folder from its tables, in memory, and until when that is right."""
+    until_us = [_ALWAYS_US]
+
+    def pieces() -> Iterator[Piece]:
+        for piece in read_pieces(recipe.data, recipe.money):
+            until_us.append(right_until_us(piece.quarantine))
+            yield piece
+
+    return Filed.of_pieces(pieces(), recipe.layout, recipe.uptake_days), min(until_us)
 
 
 def opened(folder: Path, layout: Layout, now_us: int) -> Filed | None:
@@ -182,9 +194,9 @@ def write(filed: Filed, root: Path, key: str, right_until_us: int = _ALWAYS_US) 
     return folder
 
 
-def right_until_us(tables: Tables) -> int:
-    """When these tables say more than what was made of them: a row that lies ahead is refused until then."""
-    ahead = tables.quarantine.loc[tables.quarantine["rule"] == "not_future", "value"]
+def right_until_us(quarantine: pd.DataFrame) -> int:
+    """When tables say more than what was made of them: a row that lies ahead is refused until then."""
+    ahead = quarantine.loc[quarantine["rule"] == "not_future", "value"]
     if not len(ahead):
         return _ALWAYS_US
     times = pd.to_datetime(ahead, utc=True, errors="coerce", format="ISO8601")
@@ -259,9 +271,8 @@ def _make_elsewhere(recipe: Recipe, root: Path, key: str) -> None:
 
 def _make(told: Mapping[str, Any]) -> None:
     recipe = Recipe.from_json(told["recipe"])
-    tables = load_tables(recipe.data, recipe.money)
-    until_us = right_until_us(tables)
-    write(Filed.of(tables, recipe.layout, recipe.uptake_days), Path(told["root"]), told["key"], until_us)
+    filed, until_us = read(recipe)
+    write(filed, Path(told["root"]), told["key"], until_us)
 
 
 def main() -> None:

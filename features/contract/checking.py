@@ -21,7 +21,7 @@ from features.contract.parsing import (
     parse_text,
     parse_time,
 )
-from features.contract.reading import Part, TableError, read_parts
+from features.contract.reading import Part, TableError, cells_of, read_parts
 
 _PARSERS = {"str": parse_text, "float64": parse_number, TIME: parse_time}
 
@@ -127,23 +127,40 @@ def read_draft(folder: Path, contract: TableContract) -> Draft:
     Raises
     ------
     TableError
+        As `read_drafts` does.
+    """
+    return next(read_drafts(folder, contract))
+
+
+def read_drafts(folder: Path, contract: TableContract, n_rows: int | None = None) -> Iterator[Draft]:
+    """The same in pieces of at most `n_rows` rows, in the order of the files; one of all rows without.
+
+    Raises
+    ------
+    TableError
         When a required table is absent or has no row, a file lacks a required column, cannot be
         read, or has a column whose name Perkwise needs for itself.
     """
-    parts = list(read_parts(folder, contract.name))
-    for part in parts:
+    parts, n_read, file = [], 0, ""
+    for part in read_parts(folder, contract.name, n_rows):
         _require_columns(folder / part.file, part.table.column_names, contract)
-    if contract.required and not parts:
+        n_read, file = n_read + part.n_read, file or part.file
+        if n_rows is None:
+            parts.append(part)
+        else:
+            yield Draft(contract, [part])
+    if contract.required and not file:
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise TableError(
             f"{folder} must hold the table {contract.name} as {contract.name}.parquet, {contract.name}.csv "
             f"or a folder {contract.name}/ of such parts, found {found}: export it there."
         )
-    if contract.required and not any(part.n_read for part in parts):
+    if contract.required and not n_read:
         raise TableError(
-            f"{folder / parts[0].file} must hold at least one row, found none: export {contract.name} again."
+            f"{folder / file} must hold at least one row, found none: export {contract.name} again."
         )
-    return Draft(contract, parts)
+    if n_rows is None or not file:
+        yield Draft(contract, parts)
 
 
 def _require_columns(path: Path, found: list[str], contract: TableContract) -> None:
@@ -162,13 +179,6 @@ def _require_columns(path: Path, found: list[str], contract: TableContract) -> N
             f"{path} must not have the column {', '.join(reserved)}, found it: "
             "Perkwise keeps money in cents under that name. Rename the column."
         )
-
-
-def cells_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """One column of a part; empty cells where the part has no such column."""
-    if name in table.column_names:
-        return table.column(name)
-    return pa.chunked_array([pa.nulls(table.num_rows)])
 
 
 def _broken_rows(parsed: Parsed, rule: str) -> NDArray[np.bool_]:

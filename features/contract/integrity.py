@@ -1,6 +1,8 @@
 """Rules between rows: users and services are known, ids stand once, lists hold together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 
 from features.contract.checking import Draft
 from features.contract.columns import TIME, kind_of
+from features.positions import positions_in
+from features.text_hashes import Hashes, Texts
 
 _NAT = np.iinfo(np.int64).min
 
@@ -20,47 +24,99 @@ def check_integrity(drafts: Mapping[str, Draft]) -> None:
     Of rows with one id the first without another fault stays, in the order of the files.
     A row whose user or service is itself in quarantine refers to nobody.
     """
-    users, services = drafts["users"], drafts["services"]
-    _mark_repeated(users)
-    _mark_repeated(services)
+    known = Known.of(drafts["users"], drafts["services"])
     for name, draft in drafts.items():
-        if name in ("users", "services"):
-            continue
-        _mark_unknown_users(draft, users)
-        if "service_id" in draft.frame:
-            _mark_unknown_services(draft, services)
-        _mark_repeated(draft)
-    _mark_torn_slates(drafts["exposures"])
+        if name not in ("users", "services"):
+            check_references(draft, known)
+            check_repeated(draft)
+    check_slates(drafts["exposures"])
 
 
-def _mark_repeated(draft: Draft) -> None:
-    names = dict.fromkeys(name for key in draft.contract.keys for name in key)
-    codes = pd.DataFrame({name: _codes(draft.frame[name]) for name in names})
+@dataclass(frozen=True)
+class Known:
+    """Whom rows may refer to: the accepted users and services."""
+
+    user_ids: pd.Series
+    joined_us: NDArray[np.int64]
+    service_ids: pd.Series
+
+    @classmethod
+    def of(cls, users: Draft, services: Draft) -> Self:
+        """Those of these tables, whose repeated ids are marked first."""
+        check_repeated(users)
+        check_repeated(services)
+        accepted = users.accepted()
+        joined_us = accepted["joined_at"].astype("int64").to_numpy()
+        return cls(accepted["user_id"], joined_us, services.accepted()["service_id"])
+
+
+def check_references(draft: Draft, known: Known) -> NDArray[np.int32]:
+    """Mark the rows that refer to nobody or come before their user.
+
+    Returns where the user of each row stands among the known ones, -1 for nowhere.
+    """
+    user = positions_in(known.user_ids, draft.frame["user_id"])
+    draft.mark("user_id", "known_user", user < 0)
+    joined_us = np.append(known.joined_us, _NAT)[user]  # position -1: nobody, so no moment is too early
+    at = _moment_column(draft)
+    draft.mark(at, "not_before_joined", draft.frame[at].astype("int64").to_numpy() < joined_us)
+    if "service_id" in draft.frame:
+        named = draft.frame["service_id"]
+        service = positions_in(known.service_ids, named)
+        draft.mark("service_id", "known_service", (service < 0) & (named != "").to_numpy())
+    return user
+
+
+def check_repeated(draft: Draft) -> None:
+    """Mark the rows whose id stands in an earlier good one."""
     for key in draft.contract.keys:
+        if len(key) == 1:
+            texts = draft.frame[key[0]]
+            Repeated(repeated_hashes([texts])).check(draft)
+    pairs = [key for key in draft.contract.keys if len(key) > 1]
+    codes = pd.DataFrame({name: _codes(draft.frame[name]) for key in pairs for name in key})
+    for key in pairs:
         good = ~draft.faulty
         repeated = np.zeros(len(good), dtype=bool)
         repeated[good] = codes.loc[good, list(key)].duplicated().to_numpy()
         draft.mark(key[-1], "unique", repeated)
 
 
-def _mark_unknown_users(draft: Draft, users: Draft) -> None:
-    known = users.accepted()
-    position = _position_in(known["user_id"], draft.frame["user_id"])
-    draft.mark("user_id", "known_user", position < 0)
-    joined_us = known["joined_at"].astype("int64").to_numpy()
-    joined_us = np.append(joined_us, _NAT)[position]  # position -1: nobody, so no moment is too early
-    at = _moment_column(draft)
-    at_us = draft.frame[at].astype("int64").to_numpy()
-    draft.mark(at, "not_before_joined", at_us < joined_us)
+class Repeated:
+    """Which ids stand in an earlier good row, of a table that comes in pieces.
+
+    Parameters
+    ----------
+    hashes : ndarray
+        Of the ids that more than one row has, sorted. Ids are few among them, so each is compared itself.
+    """
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._hashes = hashes
+        self._kept: set[str] = set()
+
+    def check(self, draft: Draft) -> None:
+        """Mark the rows of the next piece."""
+        ((column,),) = draft.contract.keys
+        ids = draft.frame[column]
+        if not len(self._hashes):
+            return
+        rows = np.flatnonzero(~draft.faulty & np.isin(Texts.of(ids).hashes(), self._hashes))
+        again = ids.iloc[rows].duplicated().to_numpy() | ids.iloc[rows].isin(self._kept).to_numpy()
+        self._kept.update(ids.iloc[rows[~again]])
+        repeated = np.zeros(len(draft.faulty), dtype=bool)
+        repeated[rows[again]] = True
+        draft.mark(column, "unique", repeated)
 
 
-def _mark_unknown_services(draft: Draft, services: Draft) -> None:
-    named = draft.frame["service_id"]
-    position = _position_in(services.accepted()["service_id"], named)
-    draft.mark("service_id", "known_service", (position < 0) & (named != "").to_numpy())
+def repeated_hashes(pieces: Iterable[pd.Series]) -> Hashes:
+    """The hashes that more than one of these texts has, sorted; hardly ever those of different texts."""
+    hashes = np.concatenate([np.empty(0, np.uint64), *(Texts.of(texts).hashes() for texts in pieces)])
+    hashes.sort()
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
-def _mark_torn_slates(exposures: Draft) -> None:
+def check_slates(exposures: Draft) -> None:
     """A list whose rows disagree, or of which a row is faulty, is no list that anybody was shown."""
     frame = exposures.frame
     slate = _codes(frame["slate_id"])
@@ -94,13 +150,14 @@ def _first_of(codes: NDArray[np.intp]) -> NDArray[np.intp]:
     return first[codes]
 
 
-def _position_in(known: pd.Series, values: pd.Series) -> NDArray[np.intp]:
-    """Where each value stands among the known ones, -1 for nowhere; much faster than a pandas index."""
-    found = pc.index_in(pa.array(values), value_set=pa.array(known))
-    return pc.fill_null(found, -1).to_numpy().astype(np.intp)
-
-
 def _codes(values: pd.Series) -> NDArray[np.intp]:
+    """The same number for equal values; texts by their hashes, where no two different ones have the same."""
+    if values.dtype != "str":
+        return pd.factorize(values)[0]
+    codes = pd.factorize(Texts.of(values).hashes())[0]
+    texts = pa.array(values)
+    if pc.all(pc.equal(texts, texts.take(pa.array(_first_of(codes))))).as_py() in (True, None):
+        return codes
     return pd.factorize(values)[0]
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.contract.checking import Draft, Fault, cells_of
+from features.contract.checking import Draft, Fault
 from features.contract.columns import REMEDIES
 from features.contract.parsing import as_written
-from features.contract.reading import Part
+from features.contract.reading import Part, cells_of
 
 COLUMNS = ("table", "file", "row", "column", "rule", "value", "remedy")
 

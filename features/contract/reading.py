@@ -66,8 +66,11 @@ def _parts_of(folder: Path) -> list[Path]:
     return parts
 
 
-def read_parts(folder: Path, name: str) -> Iterator[Part]:
+def read_parts(folder: Path, name: str, n_rows: int | None = None, only: str | None = None) -> Iterator[Part]:
     """Every part of one table, in the order of their names; none where the table is absent.
+
+    Parts of more than `n_rows` rows come in several, one after the other, where that is asked for; a file
+    without rows still is a part. Of Parquet files one column can be read alone.
 
     Raises
     ------
@@ -80,24 +83,54 @@ def read_parts(folder: Path, name: str) -> Iterator[Part]:
                 f"{path} is empty (0 bytes): a table with its columns was expected. Export it again."
             )
         file = path.relative_to(folder).as_posix()
-        part = _read_csv(path, file) if path.suffix == ".csv" else _read_parquet(path, file)
-        _require_different_columns(path, part.table)
-        yield part
+        is_csv = path.suffix == ".csv"
+        for part in _read_csv(path, file, n_rows) if is_csv else _read_parquet(path, file, n_rows, only):
+            _require_different_columns(path, part.table)
+            yield part
 
 
-def _read_parquet(path: Path, file: str) -> Part:
+def cells_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """One column of a part; empty cells where the part has no such column."""
+    if name in table.column_names:
+        return table.column(name)
+    return pa.chunked_array([pa.nulls(table.num_rows)])
+
+
+def _read_parquet(path: Path, file: str, n_rows: int | None, only: str | None) -> Iterator[Part]:
+    first = 1
     try:
-        table = pq.ParquetFile(path).read()
-        table.validate(full=True)
+        for table in _parquet_tables(pq.ParquetFile(path), n_rows, only):
+            table.validate(full=True)
+            yield Part(file, table, np.arange(first, first + table.num_rows))
+            first += table.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(
             f"{path} cannot be read as Parquet ({_first_line(error)}). "
             "It may be truncated or damaged: export it again."
         ) from error
-    return Part(file, table, np.arange(1, table.num_rows + 1))
 
 
-def _read_csv(path: Path, file: str) -> Part:
+def _parquet_tables(file: pq.ParquetFile, n_rows: int | None, only: str | None) -> Iterator[pa.Table]:
+    columns = None if only is None else [only]
+    if n_rows is None or file.metadata.num_rows <= n_rows:
+        yield file.read(columns)
+        return
+    for batch in file.iter_batches(n_rows, columns=columns):
+        yield pa.Table.from_batches([batch])
+
+
+def _read_csv(path: Path, file: str, n_rows: int | None) -> Iterator[Part]:
+    whole = _read_whole_csv(path, file)
+    if n_rows is None or whole.table.num_rows <= n_rows:
+        yield whole
+        return
+    malformed = whole.malformed
+    for start in range(0, whole.table.num_rows, n_rows):
+        yield Part(file, whole.table.slice(start, n_rows), whole.row[start : start + n_rows], malformed)
+        malformed = {}
+
+
+def _read_whole_csv(path: Path, file: str) -> Part:
     malformed: dict[int, str] = {}
 
     def note(row: csv.InvalidRow) -> str:

@@ -231,7 +231,7 @@ def test_who_has_a_folder_mapped_reads_on_when_it_goes(folder, filed, bundle):
 def test_rows_that_lay_ahead_are_taken_in_when_their_time_has_come(tmp_path):
     orders = ORDERS + "1,ann,2024-07-01T00:00:00Z,5\n2,ann,2024-08-01T00:00:00Z,5\n"
     tables = load_tables(shop(tmp_path, orders=orders), MONEY, SHOP_NOW)
-    until_us = right_until_us(tables)
+    until_us = right_until_us(tables.quarantine)
     assert until_us == int(np.datetime64("2024-07-01", "us").astype(int))
     layout = Layout.of(tables)
     folder = write(Filed.of(tables, layout, 7), tmp_path / "kept", "key", until_us)
@@ -240,7 +240,7 @@ def test_rows_that_lay_ahead_are_taken_in_when_their_time_has_come(tmp_path):
 
 
 def test_without_rows_that_lie_ahead_it_stays_right(tmp_path):
-    assert right_until_us(load_tables(shop(tmp_path), MONEY, SHOP_NOW)) > NOW_US * 100
+    assert right_until_us(load_tables(shop(tmp_path), MONEY, SHOP_NOW).quarantine) > NOW_US * 100
 
 
 def test_a_table_that_cannot_be_used_says_so(small, tmp_path):
