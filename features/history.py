@@ -1,7 +1,7 @@
 """The history of some users: the sorted logs that their profiles are computed from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -17,6 +17,7 @@ from features.positions import positions_in
 from features.tables import Tables
 from features.user_rows import UserRows
 
+LOGS = ("orders", "events", "uses", "offers", "takes", "feedback")
 LOGGED_TABLES = ("orders", "events", "exposures", "feedback")
 
 _KIND_NAMES = np.array([*EVENT_KINDS, "other"], object)
@@ -135,6 +136,21 @@ class History:
         uses = use_log(events)
         takes = take_log(uses, offers, uptake_days * DAY_US)
         return cls(layout, user_ids, joined_at_us, attributes, orders, events, uses, offers, takes, feedback)
+
+    def users(self, first: int, n_users: int) -> "History":
+        """The history of `n_users` users in a row, or of as many as there are, numbered from 0.
+
+        What is asked of it takes the room of these users alone, and says the same of them.
+        """
+        of = slice(first, first + n_users)
+        logs = {name: getattr(self, name).users(first, n_users) for name in LOGS}
+        return replace(
+            self,
+            user_ids=self.user_ids[of],
+            joined_at_us=self.joined_at_us[of],
+            attributes=self.attributes[of],
+            **logs,
+        )
 
     @cached_property
     def user_position(self) -> dict[str, int]:

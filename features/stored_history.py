@@ -6,11 +6,9 @@ from numpy.typing import NDArray
 
 from features.asof import Log
 from features.encoding import Encoding
-from features.history import History
+from features.history import LOGS, History
 from features.logs import event_levels, offer_levels
 from features.user_ids import UserIds
-
-LOGS = ("orders", "events", "uses", "offers", "takes", "feedback")
 
 
 def arrays_of(history: History) -> dict[str, NDArray]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from features.asof import DAY_US
 from features.encoding import Encoding
 from features.history import LOGGED_TABLES, History, columns_of
-from features.known import USED
+from features.known import EVENT_KINDS, USED
+from features.positions import positions_in
 from features.stored_history import arrays_of, history_of, user_ids_of
 from features.tables import Piece, Tables, pieces_of
 from features.text_hashes import Hashes, Texts, hash_of, stir
@@ -56,6 +57,37 @@ class Sales:
     user_ids: Sequence[str]
     service_ids: tuple[str, ...]
 
+    @classmethod
+    def of(cls, tables: Tables) -> Self:
+        """Those of these tables."""
+        used = tables.events[tables.events["event"] == EVENT_KINDS[USED]]
+        return cls.of_uses(
+            used["service_id"],
+            UserIds.of(tables.users["user_id"]),
+            _revenue_a_day(_us(tables.orders["ordered_at"]), tables.orders["amount_cents"].to_numpy()),
+            at_us=_us(used["at"]),
+            user=positions_in(tables.users["user_id"], used["user_id"]),
+            event=_hashes(used["event_id"]),
+        )
+
+    @classmethod
+    def of_uses(
+        cls,
+        service_id: pd.Series,
+        user_ids: Sequence[str],
+        revenue_a_day: float | None,
+        *,
+        at_us: NDArray[np.int64],
+        user: NDArray[np.int32],
+        event: Hashes,
+    ) -> Self:
+        """The same of columns of the uses, in any order."""
+        order = np.argsort(at_us, kind="stable")
+        service, service_ids = pd.factorize(service_id, sort=True)
+        names = tuple(map(str, service_ids))
+        columns = (at_us[order], user[order], service.astype(np.int32)[order], event[order])
+        return cls(revenue_a_day, *columns, user_ids, names)
+
     def used_since(self, since_us: int) -> dict[int, tuple[int, str, str]]:
         """Moment, user and service of each use from a moment on, by the hash of its event's id."""
         first = int(self.used_at_us.searchsorted(since_us))
@@ -87,7 +119,7 @@ class Filed:
         gathered = _Gathered(layout)
         for piece in pieces:
             gathered.add(piece)
-        return gathered.filed(uptake_days)
+        return cls(**gathered.parts(uptake_days))
 
     def arrays(self) -> dict[str, NDArray]:
         """All of it that is large, by name."""
@@ -170,30 +202,27 @@ class _Gathered:
         self._uses.add(at_us=columns["at_us"][used], user=columns["user"][used], event=hashes[used])
         self._used_services.append(rows["service_id"].iloc[used])
 
-    def filed(self, uptake_days: int) -> Filed:
-        """All of it in its order. What was gathered is given away."""
+    def parts(self, uptake_days: int) -> dict[str, Any]:
+        """What a ``Filed`` is made of. What was gathered is given away."""
         keys, sales = self._keys.taken(), self._sales()
         events = keys.pop("events")
         events.sort()
         rows = FiledRows(events, _unique(keys["slates"]), _unique(keys["feedback"]))
         logs = {name: columns.taken() for name, columns in self._logs.items()}
         history = History.of_columns(self._users, self._user_ids, logs, self._layout, uptake_days)
-        shown = _recently_shown(history, self._layout.n_services)
-        return Filed(history, self._user_ids, rows, sales, shown, tuple(self._channels))
+        return {
+            "history": history,
+            "user_ids": self._user_ids,
+            "rows": rows,
+            "sales": sales,
+            "shown": _recently_shown(history, self._layout.n_services),
+            "channels": tuple(self._channels),
+        }
 
     def _sales(self) -> Sales:
-        uses, service_id = self._uses.taken(), pd.concat(self._used_services, ignore_index=True)
-        order = np.argsort(uses["at_us"], kind="stable")
-        service, service_ids = pd.factorize(service_id, sort=True)
-        return Sales(
-            _revenue_a_day(**self._logs["orders"].some("at_us", "amount_cents")),
-            uses["at_us"][order],
-            uses["user"][order],
-            service.astype(np.int32)[order],
-            uses["event"][order],
-            self._user_ids,
-            tuple(map(str, service_ids)),
-        )
+        service_id = pd.concat(self._used_services, ignore_index=True)
+        revenue_a_day = _revenue_a_day(**self._logs["orders"].some("at_us", "amount_cents"))
+        return Sales.of_uses(service_id, self._user_ids, revenue_a_day, **self._uses.taken())
 
 
 class _Columns:
@@ -238,6 +267,10 @@ def _unique(hashes: Hashes) -> Hashes:
     """Sorted, each once; ten times as fast as numpy's own, which has a table of them."""
     ordered = np.sort(hashes)
     return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+
+
+def _us(times: pd.Series) -> NDArray[np.int64]:
+    return times.to_numpy("datetime64[us]").astype(np.int64)
 
 
 def _answer_hash(user: Any, at_us: Any, service: Any) -> Any:

@@ -66,7 +66,8 @@ def _write_rows(file: Path, state: State, bundle: Bundle, now_us: int) -> Averag
     settled = _settled(state, now_us)
     for start in range(0, n_users, _AT_ONCE):
         users = np.arange(start, min(start + _AT_ONCE, n_users))
-        features = compute(history, state.layout, users, np.full(len(users), now_us))
+        own = history.users(start, len(users))  # what is counted of all at once would take gigabytes
+        features = compute(own, state.layout, users - start, np.full(len(users), now_us))
         _fill_rows(rows, users, features, np.full(len(users), now_us), state, bundle)
         rows["n_live_rows"][users[~settled[users]]] = NEVER
         _sign(rows, users)

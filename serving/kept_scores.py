@@ -1,14 +1,18 @@
-"""Profiles and estimates of all users, made beforehand and kept in a file that the workers share.
+"""Profiles and estimates of all users, made beforehand and kept in a file from which all workers read.
 
 A request then reads one row where it would compute a profile and walk every tree. A row is of use while
 nothing came in about its user since and while it is young enough, for time moves a profile too; whoever
 has none is scored when he asks. Rows are checked one by one when they are read: a damaged one is no row.
 
-The file is filled by a process of its own (``serving.fill_scores``), appears by one rename, and is mapped.
+The file is filled by a process of its own (``serving.fill_scores``) and appears by one rename. Rows are read,
+not mapped: whoever maps the file holds, with each row that is asked for, the neighbours that the system maps
+along with it, more than a gigabyte of a million users.
 """
 
 import hashlib
 import json
+import os
+import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +75,13 @@ class KeptScores:
             raise ValueError(f"{folder} must hold kept scores, got {type(error).__name__}.") from error
         if of_bundle != bundle.hash or rows.dtype != row_type(bundle) or rows.ndim != 1:
             raise ValueError(f"{folder} must hold the scores of the bundle {bundle.hash}, got others.")
-        self.folder, self._rows, self._tiers = folder, rows.view(np.ndarray), bundle.tiers.names
+        self.folder, self._type, self._n_users = folder, rows.dtype, len(rows)
+        self._tiers, self._begin = bundle.tiers.names, rows.offset
+        self._file = os.open(folder / ROWS, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._n_users
 
     def row(self, number: int, n_live_rows: int) -> KeptRow | None:
         """What is kept of a user; None where it is of no use.
@@ -86,15 +93,21 @@ class KeptScores:
         n_live_rows : int
             How many rows came in about the user so far.
         """
-        found = self._rows[number]
-        return self._sound(found) if int(found["n_live_rows"]) == n_live_rows else None
+        content, found = self._read(number)
+        return self._sound(content, found) if int(found["n_live_rows"]) == n_live_rows else None
 
     def last_row(self, number: int) -> KeptRow | None:
         """What was kept of a user, though it may be out of date; None where nothing sound is."""
-        return self._sound(self._rows[number])
+        return self._sound(*self._read(number))
 
-    def _sound(self, found: Any) -> KeptRow | None:
-        if int(found["check"]) != check_of(found.tobytes()):
+    def _read(self, number: int) -> tuple[bytes, Any]:
+        size = self._type.itemsize
+        content = os.pread(self._file, size, self._begin + number * size)
+        content = content.ljust(size, b"\0")  # of a file that was cut: no sound row
+        return content, np.frombuffer(content, self._type)[0]
+
+    def _sound(self, content: bytes, found: Any) -> KeptRow | None:
+        if int(found["check"]) != check_of(content):
             return None
         profile = Profile(found["features"], self._tiers[int(found["tier"])], int(found["as_of_us"]))
         return KeptRow(profile, found["uptake"], found["uplift_margin"])

@@ -26,8 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.contract.reading import table_files
+from features.history import LOGS
 from features.pipeline import Layout
-from features.stored_history import LOGS
 from features.tables import TABLES, Piece, TableError, read_pieces
 from offers.settings import MoneySettings
 from serving.child import end_with_parent, start_child

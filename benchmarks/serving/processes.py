@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,13 +48,17 @@ class Server:
 
     def memory_mib(self) -> tuple[float, float]:
         """PSS, in which pages that processes share are counted once, and RSS, in which they are not."""
-        sizes = {"Pss:": 0, "Rss:": 0}
+        sizes = self.sizes_mib()
+        return sizes["Pss"], sizes["Rss"]
+
+    def sizes_mib(self) -> Counter[str]:
+        """All that the system tells of the memory of these processes; Pss_Anon is what no file holds."""
+        kib: Counter[str] = Counter()
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-                name, kib, *_ = line.split()
-                if name in sizes:
-                    sizes[name] += int(kib)
-        return sizes["Pss:"] / 1024, sizes["Rss:"] / 1024
+                name, size, *_ = line.split()
+                kib[name.rstrip(":")] += int(size)
+        return Counter({name: size / 1024 for name, size in kib.items()})
 
 
 @contextmanager

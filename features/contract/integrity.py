@@ -46,7 +46,7 @@ class Known:
         check_repeated(users)
         check_repeated(services)
         accepted = users.accepted()
-        joined_us = accepted["joined_at"].astype("int64").to_numpy()
+        joined_us = accepted["joined_at"].to_numpy("datetime64[us]").astype(np.int64)
         return cls(accepted["user_id"], joined_us, services.accepted()["service_id"])
 
 
