@@ -1076,7 +1076,8 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
 
     Example: perkwise serve --port 3000
     """
-    from serving.launch import serve as run_service
+    from serving.ahead import begun_ahead
+    from serving.config import ServeConfig
     from training.champion import keep_bundle
 
     data = data or home() / read_settings().serving.data
@@ -1086,7 +1087,10 @@ def serve(data: Path | None, bundle: str | None, state: Path | None, host: str, 
     files = (data / "rules.yaml", home() / "rules.yaml")
     chosen = keep_bundle(find_bundle(bundle), home() / "var")
     followed = home() / "var" if bundle is None else None
-    run_service(data, chosen, state, settings, host, port, files, audit_file(), followed)
+    with begun_ahead(ServeConfig(data, chosen, state, settings, champion=followed)) as ahead:
+        from serving.launch import serve as run_service  # takes seconds, in which tables are read
+
+        run_service(data, chosen, state, settings, host, port, files, audit_file(), followed, ahead.close)
 
 
 @main.command()

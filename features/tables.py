@@ -1,6 +1,7 @@
 """The door of the data contract: a data folder in, checked tables and a quarantine out."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
@@ -19,7 +20,6 @@ from features.contract.integrity import (
     Repeated,
     check_integrity,
     check_references,
-    check_repeated,
     check_slates,
     repeated_hashes,
 )
@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _PIECE_ROWS = 1 << 20  # some 150 MB of events
+_LISTS = "exposures"
 _NOBODY = np.empty(0, np.int32)
 
 _CONTRACTS = {contract.name: contract for contract in contracts(datetime.max.replace(tzinfo=UTC))}
@@ -144,35 +145,30 @@ def read_pieces(
     `exposures` are one piece, as lists may lie apart. Parameters and errors are those of `load_tables`.
     """
     users, services, *others = _contracts(folder, now)
-    drafts = read_draft(folder, users), read_draft(folder, services)
-    known = Known.of(*drafts)
-    yield from (_piece(draft, _NOBODY, money) for draft in drafts)
-    del drafts
-    for contract in others:
-        for draft, user in _checked(folder, contract, known, n_rows):
-            yield _piece(draft, user, money)
+    with ThreadPoolExecutor(1) as beside:
+        repeated = {
+            contract.name: beside.submit(_repeated_hashes, folder, contract, n_rows)
+            for contract in others
+            if contract.keys and contract.name != _LISTS
+        }
+        drafts = read_draft(folder, users), read_draft(folder, services)
+        known = Known.of(*drafts)
+        yield from (_piece(draft, _NOBODY, money) for draft in drafts)
+        del drafts
+        for contract in others:
+            repeats = Repeated(repeated[contract.name].result()) if contract.name in repeated else None
+            for draft in read_drafts(folder, contract, None if contract.name == _LISTS else n_rows):
+                user = check_references(draft, known)
+                if repeats is not None:
+                    repeats.check(draft)
+                if contract.name == _LISTS:
+                    check_slates(draft, user)
+                yield _piece(draft, user, money)
+            del draft, user
+            pa.default_memory_pool().release_unused()  # else it keeps as much as the largest table took
 
 
-def _checked(
-    folder: Path, contract: TableContract, known: Known, n_rows: int
-) -> Iterator[tuple[Draft, NDArray[np.int32]]]:
-    """Drafts of a table with all rules checked, and where the users of their rows stand."""
-    if any(len(key) > 1 for key in contract.keys):
-        draft = read_draft(folder, contract)
-        user = check_references(draft, known)
-        check_repeated(draft)
-        check_slates(draft)
-        yield draft, user
-        return
-    repeated = Repeated(_hashes_that_repeat(folder, contract, n_rows)) if contract.keys else None
-    for draft in read_drafts(folder, contract, n_rows):
-        user = check_references(draft, known)
-        if repeated is not None:
-            repeated.check(draft)
-        yield draft, user
-
-
-def _hashes_that_repeat(folder: Path, contract: TableContract, n_rows: int) -> NDArray[np.uint64]:
+def _repeated_hashes(folder: Path, contract: TableContract, n_rows: int) -> NDArray[np.uint64]:
     ((column,),) = contract.keys
     parts = read_parts(folder, contract.name, n_rows, only=column)
     return repeated_hashes(parse_text(cells_of(part.table, column)).values for part in parts)

@@ -44,6 +44,7 @@ def serve(
     rules: tuple[Path, ...] = (),
     audit: Path | None = None,
     champion: Path | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until the process is told to end by ctrl-C or SIGTERM; requests in flight are finished first.
 
@@ -69,6 +70,8 @@ def serve(
         its champions can be. Without it ``bundle`` is served to the end.
     host, port
         Where to listen; ``settings.serving.port`` where no port is given.
+    on_ready : callable, optional
+        Called when requests are answered.
 
     Raises
     ------
@@ -85,7 +88,11 @@ def serve(
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     n_workers, drain_s = settings.serving.workers, settings.serving.drain_seconds
     addresses = ", ".join(map(_address, listening))
-    tell_ready = partial(logger.info, "Ready at %s", addresses)
+
+    def tell_ready() -> None:
+        logger.info("Ready at %s", addresses)
+        on_ready()
+
     tell_drain = partial(logger.info, "Told to end: not ready any more, answering on for %g s.", drain_s)
     if n_workers == 1:
         _answer(listening, drain_s, tell_ready, tell_drain)

@@ -21,7 +21,7 @@ from features.contract.parsing import (
     parse_text,
     parse_time,
 )
-from features.contract.reading import Part, TableError, cells_of, read_parts
+from features.contract.reading import Part, TableError, cells_of, one_ahead, read_parts
 
 _PARSERS = {"str": parse_text, "float64": parse_number, TIME: parse_time}
 
@@ -142,7 +142,7 @@ def read_drafts(folder: Path, contract: TableContract, n_rows: int | None = None
         read, or has a column whose name Perkwise needs for itself.
     """
     parts, n_read, file = [], 0, ""
-    for part in read_parts(folder, contract.name, n_rows):
+    for part in one_ahead(read_parts(folder, contract.name, n_rows)):
         _require_columns(folder / part.file, part.table.column_names, contract)
         n_read, file = n_read + part.n_read, file or part.file
         if n_rows is None:

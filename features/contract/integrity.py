@@ -27,9 +27,10 @@ def check_integrity(drafts: Mapping[str, Draft]) -> None:
     known = Known.of(drafts["users"], drafts["services"])
     for name, draft in drafts.items():
         if name not in ("users", "services"):
-            check_references(draft, known)
+            user = check_references(draft, known)
             check_repeated(draft)
-    check_slates(drafts["exposures"])
+            if name == "exposures":
+                check_slates(draft, user)
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,10 @@ def check_references(draft: Draft, known: Known) -> NDArray[np.int32]:
 
 
 def check_repeated(draft: Draft) -> None:
-    """Mark the rows whose id stands in an earlier good one."""
+    """Mark the rows whose id stands in an earlier good one; of a list by `check_slates`."""
     for key in draft.contract.keys:
         if len(key) == 1:
-            texts = draft.frame[key[0]]
-            Repeated(repeated_hashes([texts])).check(draft)
-    pairs = [key for key in draft.contract.keys if len(key) > 1]
-    codes = pd.DataFrame({name: _codes(draft.frame[name]) for key in pairs for name in key})
-    for key in pairs:
-        good = ~draft.faulty
-        repeated = np.zeros(len(good), dtype=bool)
-        repeated[good] = codes.loc[good, list(key)].duplicated().to_numpy()
-        draft.mark(key[-1], "unique", repeated)
+            Repeated(repeated_hashes([draft.frame[key[0]]])).check(draft)
 
 
 class Repeated:
@@ -116,17 +109,30 @@ def repeated_hashes(pieces: Iterable[pd.Series]) -> Hashes:
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
-def check_slates(exposures: Draft) -> None:
-    """A list whose rows disagree, or of which a row is faulty, is no list that anybody was shown."""
+def check_slates(exposures: Draft, user: NDArray[np.int32]) -> None:
+    """Mark what stands twice in a list, and then whatever is no list that anybody was shown.
+
+    That is one whose rows disagree, or of which a row is faulty.
+
+    Parameters
+    ----------
+    user : ndarray of shape (n_rows,)
+        What `check_references` gave.
+    """
     frame = exposures.frame
     slate = _codes(frame["slate_id"])
+    for _, column in exposures.contract.keys:
+        good = np.flatnonzero(~exposures.faulty)
+        pairs = pd.DataFrame({"slate": slate[good], column: _codes(frame[column])[good]})
+        repeated = np.zeros(len(frame), dtype=bool)
+        repeated[good[pairs.duplicated().to_numpy()]] = True
+        exposures.mark(column, "unique", repeated)
     repeated = _rows_of(exposures, "unique")
     rows = np.flatnonzero(~exposures.faulty)
-    first = _first_of(slate[rows])
+    first = rows[_first_of(slate[rows])]
     differs = np.zeros(len(frame), dtype=bool)
-    for column in ("user_id", "shown_at"):
-        values = _codes(frame[column])[rows]
-        differs[rows] |= values != values[first]
+    for values in (user, frame["shown_at"].astype("int64").to_numpy()):
+        differs[rows] |= values[rows] != values[first]
     alone = np.bincount(slate[rows], minlength=1)[slate[rows]] == 1
     differs[rows] |= (frame["service_id"] == "").to_numpy()[rows] & ~alone
     exposures.mark("slate_id", "one_slate", differs)

@@ -147,7 +147,7 @@ def _to_microseconds(column: pa.ChunkedArray) -> pd.Series:
 
 
 def _moments(at_us: NDArray[np.int64]) -> pd.Series:
-    return pd.Series(pd.DatetimeIndex(at_us.view("datetime64[us]"), tz="UTC"))
+    return pd.Series(at_us.view("datetime64[us]")).dt.tz_localize("UTC")  # an index takes 20 times as long
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,6 +1,7 @@
 """Table files as they lie in a data folder: Parquet or CSV, one file or a folder of parts."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +95,15 @@ def cells_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     if name in table.column_names:
         return table.column(name)
     return pa.chunked_array([pa.nulls(table.num_rows)])
+
+
+def one_ahead(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same parts; each is read while what is done with the one before goes on."""
+    with ThreadPoolExecutor(1) as beside:
+        following = beside.submit(next, parts, None)
+        while (part := following.result()) is not None:
+            following = beside.submit(next, parts, None)
+            yield part
 
 
 def _read_parquet(path: Path, file: str, n_rows: int | None, only: str | None) -> Iterator[Part]:

@@ -83,3 +83,22 @@ def test_the_rows_of_a_stranger_are_refused(history):
 def test_columns_of_different_length_are_refused(one_user):
     with pytest.raises(ValueError, match="The columns of feedback must have one length"):
         one_user.plus(feedback_at_us=[5])
+
+
+def test_some_users_alone_have_the_profiles_that_they_have_among_all(history):
+    layout = history.encoding
+    whole = compute(history, layout, np.arange(12), np.full(12, AS_OF_US))
+    for first, n_users in [(0, 5), (5, 4), (9, 100), (11, 1)]:
+        some = history.users(first, n_users)
+        users = np.arange(len(some.user_ids))
+        assert tuple(some.user_ids) == tuple(history.user_ids[first : first + n_users])
+        profiles = compute(some, layout, users, np.full(len(users), AS_OF_US))
+        assert profiles.tobytes() == whole[first : first + n_users].tobytes()
+
+
+def test_takes_are_the_same_whatever_number_of_users_is_looked_at_together(tables, history, monkeypatch):
+    monkeypatch.setattr("features.logs._USERS_AT_ONCE", 5)
+    blocks = History.of(tables, history.encoding, UPTAKE_DAYS).takes.arrays()
+    assert len(history.takes) > 0
+    for name, array in history.takes.arrays().items():
+        np.testing.assert_array_equal(blocks[name], array)

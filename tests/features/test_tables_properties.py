@@ -3,12 +3,14 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.tables import TABLES, write_table
-from tests.features.shop import AT, SHOP, load, shop
+from features.tables import TABLES, read_pieces, write_table
+from offers.settings import MoneySettings
+from tests.features.shop import AT, NOW, SHOP, load, shop
 
 CELLS = {
     "id": st.sampled_from(
@@ -68,3 +70,29 @@ def test_rows_that_were_accepted_are_accepted_again(tables):
     assert len(second.quarantine) == 0
     for name in TABLES:
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
+
+
+@settings(max_examples=10, deadline=None)
+@given(broken_shops(), st.sampled_from(["csv", "parquet"]), st.integers(1, 4))
+def test_pieces_of_any_size_are_the_tables(tables, suffix, n_rows):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, frame in tables.items():
+            if suffix == "csv":
+                frame.to_csv(Path(folder) / f"{name}.csv", index=False)
+            else:
+                write_table(Path(folder), name, frame)
+        whole = load(Path(folder))
+        pieces = list(read_pieces(Path(folder), MoneySettings(margin_rate=0.5), NOW, n_rows))
+    assert list(dict.fromkeys(piece.table for piece in pieces)) == list(TABLES)
+    for name in TABLES:
+        own = [piece for piece in pieces if piece.table == name]
+        frame = pd.concat([piece.frame for piece in own], ignore_index=True)
+        pd.testing.assert_frame_equal(frame, getattr(whole, name))
+        if name not in ("users", "services"):
+            users = np.concatenate([piece.user for piece in own])
+            assert whole.users["user_id"].iloc[users].tolist() == frame["user_id"].tolist()
+    lines = pd.concat([piece.quarantine for piece in pieces], ignore_index=True)
+    by = ["table", "file", "row", "column"]
+    pd.testing.assert_frame_equal(
+        lines.sort_values(by, ignore_index=True), whole.quarantine.sort_values(by, ignore_index=True)
+    )

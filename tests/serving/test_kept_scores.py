@@ -108,6 +108,7 @@ def test_scores_of_another_bundle_or_in_pieces_are_not_taken(application, scores
     assert newest(root, key, bundle, n_users + 1) is None
     (scores.folder / ROWS).write_bytes((scores.folder / ROWS).read_bytes()[:-1])
     assert newest(root, key, bundle, n_users) is None
+    assert scores.row(n_users - 1, 0) is None and scores.row(n_users - 2, 0) is not None
 
 
 def test_one_process_fills_at_a_time(application, data, clock, tmp_path):
