@@ -41,14 +41,13 @@ def measure(shop: Shop, most_workers: int) -> dict[str, Any]:
 
 
 def _sizes(shop: Shop, n_workers: int, asks: list[Ask]) -> dict[str, Any]:
-    """Before anybody asked, and after so many users did."""
+    """After so many users have asked."""
     with perkwise_served(shop if n_workers == 1 else with_workers(shop, n_workers)) as server:
         wait_until_scored(server)
-        before = _told(server)
         load = run_load(server.port, asks, _N_CONNECTIONS, _MOST_S)
-        after = _told(server)
+        told = _told(server)
     n_lost = len(asks) - load.n_answers  # errors are among them
-    return {"n": n_workers, "ready_s": server.ready_s, "before": before, **after, "errors": n_lost}
+    return {"n": n_workers, "ready_s": server.ready_s, **told, "errors": n_lost}
 
 
 def _told(server: Server) -> dict[str, float]:
@@ -59,15 +58,12 @@ def _told(server: Server) -> dict[str, float]:
 
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """The table of the README."""
-    yield "| workers | ready s | PSS before / after MiB | of it no file's | mapped files' | RSS | added |"
-    yield "|---|---|---|---|---|---|---|"
-    before = 0.0
+    yield "| workers | ready s | PSS, MiB | of it no file's | of it mapped files' | RSS |"
+    yield "|---|---|---|---|---|---|"
     for one in found["workers"]:
-        added = f"{one['pss_mib'] - before:,.0f}" if before else ""
-        before = one["pss_mib"]
         yield (
-            f"| {one['n']} | {one['ready_s']:.1f} | {one['before']['pss_mib']:,.0f} / {before:,.0f} "
-            f"| {one['anonymous_mib']:,.0f} | {one['files_mib']:,.0f} | {one['rss_mib']:,.0f} | {added} |"
+            f"| {one['n']} | {one['ready_s']:.1f} | {one['pss_mib']:,.0f} "
+            f"| {one['anonymous_mib']:,.0f} | {one['files_mib']:,.0f} | {one['rss_mib']:,.0f} |"
         )
     yield ""
     ready_s, scored_s = found["first_ready_s"], found["scored_s"]

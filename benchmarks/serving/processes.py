@@ -55,9 +55,10 @@ class Server:
         """All that the system tells of the memory of these processes; Pss_Anon is what no file holds."""
         kib: Counter[str] = Counter()
         for pid in self.pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-                name, size, *_ = line.split()
-                kib[name.rstrip(":")] += int(size)
+            with suppress(ProcessLookupError):  # it has ended, and takes nothing
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                    name, size, *_ = line.split()
+                    kib[name.rstrip(":")] += int(size)
         return Counter({name: size / 1024 for name, size in kib.items()})
 
 
