@@ -53,12 +53,11 @@ class Log:
         n_levels: Mapping[str, int] = MappingProxyType({}),
         **columns: NDArray,
     ) -> None:
-        if not _is_sorted(user, at_us):
-            order = _order(user, at_us)
-            user, at_us = user[order], at_us[order]
-            columns = {name: column[order] for name, column in columns.items()}
+        rows = {"user": user, "at_us": at_us, **columns}
+        sort_rows(rows)
+        user, at_us = rows.pop("user"), rows.pop("at_us")
         start = _running_total(np.bincount(user, minlength=n_users))
-        self._take(user, at_us, start, n_levels, columns)
+        self._take(user, at_us, start, n_levels, rows)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray], n_levels: Mapping[str, int]) -> Self:
@@ -248,6 +247,17 @@ class At:
 
     def _days_since(self, at_us: Floats) -> Floats:
         return (self.as_of_us - at_us) / DAY_US
+
+
+def sort_rows(rows: dict[str, NDArray]) -> None:
+    """Put columns, of which `user` and `at_us` are two, in the order of a log, in place of what they were.
+
+    One column after the other, so that where nobody else holds them there is room for one more at most.
+    """
+    if not _is_sorted(rows["user"], rows["at_us"]):
+        order = _order(rows["user"], rows["at_us"])
+        for name in rows:
+            rows[name] = rows[name][order]
 
 
 def ratio(part: NDArray, whole: NDArray) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from features.asof import DAY_US, At, Floats, Ints, Log
+from features.asof import DAY_US, At, Floats, Ints, Log, sort_rows
 from features.encoding import Encoding
 from features.known import EVENT_KINDS, OTHER, Known
 from features.logs import event_log, feedback_log, offer_log, order_log, take_log, use_log
@@ -64,6 +64,8 @@ class History:
     ) -> Self:
         """The same of each table's `columns_of`, which are taken out of the mapping: they need much room."""
         n_users, n_services = len(users), layout.n_services
+        for rows in columns.values():
+            sort_rows(rows)  # here, as a log could not give up what its maker still holds
         return cls.from_logs(
             layout,
             uptake_days,
