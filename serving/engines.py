@@ -227,6 +227,9 @@ _SQLSTATES = (  # what PostgreSQL's begin with
     ("53", UNREACHABLE),
     ("57P", UNREACHABLE),
     ("25006", UNREACHABLE),  # read-only: it became a standby
+    ("42501", DAMAGED),  # its files, too, such as on a disk that became read-only
+    ("58030", FAILING),
     ("58", DAMAGED),
+    ("XX000", FAILING),  # a quota, too
     ("XX", DAMAGED),
 )

@@ -13,20 +13,28 @@ from tests.project import free_port
 
 
 class Server:
-    """A cluster on a free port of the loopback address, run by somebody who is not root."""
+    """A cluster on a free port of the loopback address, run by somebody who is not root.
 
-    def __init__(self, binaries: Path) -> None:
+    Parameters
+    ----------
+    binaries : Path
+        The folder of PostgreSQL's programs.
+    on, log_on : Path, optional
+        An empty folder for the cluster, or for its write-ahead log alone, that others can reach; else one
+        that goes with the server.
+    """
+
+    def __init__(self, binaries: Path, on: Path | None = None, log_on: Path | None = None) -> None:
         self._binaries, self._n_made = binaries, 0
         self._folder = Path(tempfile.mkdtemp(prefix="perkwise-postgres-"))
+        self._cluster = str((on or self._folder) / "cluster")
         self.port = free_port()
         if os.getuid() == 0:
             os.chown(self._folder, _nobody(), -1)
-        self._run("initdb", "-D", self._cluster, "-U", "perkwise", "-A", "trust", "-E", "UTF8", "--no-sync")
+        how = ["-U", "perkwise", "-A", "trust", "-E", "UTF8", "--no-sync", "--wal-segsize=1"]
+        how += [] if log_on is None else ["-X", str(log_on / "log")]
+        self._run("initdb", "-D", self._cluster, *how)
         self.start()
-
-    @property
-    def _cluster(self) -> str:
-        return str(self._folder / "cluster")
 
     def start(self) -> None:
         options = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c max_connections=20"
@@ -36,6 +44,10 @@ class Server:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._cluster, "-m", "fast", "-w", "stop")
 
+    def is_running(self) -> bool:
+        """Does it run, if only to recover from what befell it?"""
+        return self._ran("pg_ctl", "-D", self._cluster, "status").returncode == 0
+
     def make_database(self) -> str:
         """The URL of a database with nothing in it."""
         self._n_made += 1
@@ -44,16 +56,23 @@ class Server:
         return f"postgresql+psycopg://perkwise@127.0.0.1:{self.port}/{name}"
 
     def remove(self) -> None:
-        self.stop()
+        if self.is_running():
+            self.stop()
         shutil.rmtree(self._folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_nobody = ["setpriv", f"--reuid={_nobody()}", "--clear-groups"] if os.getuid() == 0 else []
-        command = [*as_nobody, str(self._binaries / program), *arguments]
-        ran = subprocess.run(
-            command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        ran = self._ran(program, *arguments)
         assert ran.returncode == 0, ran.stderr.decode()
+
+    def _ran(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        as_nobody = ["setpriv", f"--reuid={_nobody()}", "--clear-groups"] if os.getuid() == 0 else []
+        return subprocess.run(
+            [*as_nobody, str(self._binaries / program), *arguments],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
 
 def binaries_or_skip() -> Path:

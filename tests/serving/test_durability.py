@@ -7,22 +7,26 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from offers.settings import parse_settings
 from serving.application import Application
 from serving.database import SCHEMA, Database, decisions, events, facts, metadata, reading
+from serving.engines import DAMAGED, FAILING, FULL, LOCKED, UNREACHABLE, trouble_of
 from serving.routes import make_app
 from tests.serving.live import make_guard, serving
+from tests.serving.postgres import Server, binaries_or_skip
 
 TAKEN = "The database cannot take this now: "
 
@@ -309,18 +313,34 @@ def test_unlogged_lists_are_the_policys_or_the_holdouts_nothing(open_application
     assert len(unlogged) >= 30 and arms == {"policy", "explore", "holdout"}
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 3 MiB that is there for this test."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+@contextmanager
+def disk_of(size):
+    """An empty disk of this size that everybody may use, such as "3m"."""
+    folder = Path(tempfile.mkdtemp(prefix="perkwise-disk-"))
     mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], stderr=subprocess.DEVNULL
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], stderr=subprocess.DEVNULL
     )
     if not mounted or mounted.returncode:
+        folder.rmdir()
         pytest.skip("this user may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+def use_up(disk):
+    """Leave no room on it: all that there is goes to a file `filler`."""
+    with suppress(OSError), (disk / "filler").open("ab", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 4096)
+
+
+@pytest.fixture
+def small_disk():
+    with disk_of("3m") as folder:
+        yield folder
 
 
 def test_on_a_full_disk_it_answers_goes_on_and_starts_again(small_disk, open_application, ask, user_id):
@@ -328,12 +348,7 @@ def test_on_a_full_disk_it_answers_goes_on_and_starts_again(small_disk, open_app
     with open_application(where) as application:
         client = ask(application)
         assert post(client, event("first")).json()["accepted"] == 1
-        with (
-            (small_disk / "filler").open("wb", buffering=0) as filler,
-            pytest.raises(OSError, match="No space"),
-        ):
-            while True:
-                filler.write(b"x" * 4096)
+        use_up(small_disk)
         acknowledged, refused = ["first"], 0
         for number in range(60):
             answer = post(client, event(f"e{number}", value=float(number)))
@@ -457,6 +472,95 @@ def test_a_postgresql_that_stops_and_comes_back(postgres, open_application, ask)
         assert post(client, event("f"), event("e")).json()["accepted"] == 1
         assert client.post("/recommend", json={"user_id": "u"}).json()["degraded"] is None
         assert count(application.database, events) == 2
+
+
+@pytest.mark.parametrize(
+    "state, trouble",
+    [
+        ("53100", FULL),
+        ("58030", FAILING),  # input or output
+        ("XX000", FAILING),  # a quota
+        ("42501", DAMAGED),  # its disk is read-only, or its owner changed
+        ("XX001", DAMAGED),
+        ("53200", UNREACHABLE),
+        ("57P03", UNREACHABLE),  # it recovers
+        ("55P03", LOCKED),
+        ("23505", ""),
+        ("22P02", ""),
+    ],
+)
+def test_what_postgresql_says_is_told_by_its_code(state, trouble):
+    error = psycopg.errors.lookup(state)()
+    assert trouble_of(sa.exc.DBAPIError("INSERT", {}, error)) == trouble
+
+
+FULL_OR_AWAY = (
+    f"{TAKEN}there is no room left on its disk; once",
+    f"{TAKEN}it cannot be reached; once it can",
+)
+
+
+class Sender:
+    """Posts events and asks for lists with ids of their own, and notes which of them were acknowledged."""
+
+    def __init__(self, client, user_id):
+        self._client, self._user_id, self.n = client, user_id, 0
+        self.kept, self.errors = {"events": set(), "requests": set()}, []
+
+    def send(self):
+        """One of each; was the event kept?"""
+        self.n += 1
+        name = f"n{self.n}"
+        told = post(self._client, event(name, self._user_id, event="long " * 100))
+        if told.status_code == 200:
+            assert told.json()["accepted"] == 1
+            self.kept["events"].add(name)
+        else:
+            assert told.status_code == 503 and int(told.headers["retry-after"]) > 0
+            assert told.json()["error"].startswith(FULL_OR_AWAY), told.json()
+            self.errors.append(told.json()["error"])
+        answer = self._client.post("/recommend", json={"user_id": self._user_id, "request_id": name})
+        assert answer.status_code == 200
+        if answer.json()["degraded"] is None:
+            self.kept["requests"].add(name)
+        else:
+            assert (answer.json()["degraded"], answer.json()["decision_id"]) == ("not_logged", None)
+        return told.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "is_log_alone", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["all", "log"]
+)
+def test_a_postgresql_without_room_keeps_what_was_acknowledged(open_application, ask, user_id, is_log_alone):
+    """All of it on a full disk, or its log alone, without which it ends; whoever runs it starts it again."""
+    binaries = binaries_or_skip()
+    with disk_of("8m" if is_log_alone else "64m") as disk:
+        server = Server(binaries, log_on=disk) if is_log_alone else Server(binaries, on=disk)
+        try:
+            url = server.make_database()
+            with open_application(url) as application:
+                sender = Sender(ask(application), user_id)
+                assert sender.send()
+                while len(sender.errors) < 20:
+                    use_up(disk)
+                    sender.send()
+                told_of_room = [one.startswith(FULL_OR_AWAY[0]) for one in sender.errors]
+                assert not any(told_of_room) if is_log_alone else any(told_of_room)
+                (disk / "filler").unlink()
+                while not sender.send():
+                    if not server.is_running():
+                        server.start()
+                    time.sleep(0.05)
+                for _ in range(20):
+                    assert sender.send()
+                assert f"n{sender.n}" in sender.kept["requests"]
+            with reading(url) as connection:
+                kept_events = connection.scalars(sa.select(events.c.event_id)).all()
+                kept_requests = connection.scalars(sa.select(decisions.c.request_id)).all()
+        finally:
+            server.remove()
+    assert len(kept_events) == len(set(kept_events)) and len(kept_requests) == len(set(kept_requests))
+    assert sender.kept["events"] <= set(kept_events) and sender.kept["requests"] <= set(kept_requests)
 
 
 def test_what_was_kept_without_being_told_is_known_after_the_retry(application, ask, user_id, tmp_path):
