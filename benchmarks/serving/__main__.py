@@ -37,6 +37,7 @@ _OTHERS = {  # what `bentoml serve` is told, and the path that is asked
     "lean_noop": ("noop:LeanNoop", "/lean/recommend"),
     "tutorial": ("tutorial:Tutorial", "/recommend"),
 }
+_MOST_ALONE_PER_S = 1500  # answers on one connection
 _N_UNKEPT = 400  # users who get an event
 _N_EVENTS = 300  # to be seen by every worker
 
@@ -87,7 +88,7 @@ def measure(shop: Shop, work: Path, n_rounds: int, seconds: float, n_connections
         for name, (_, path) in _OTHERS.items():
             servers[name] = (others[name], for_users([str(n) for n in range(10_000)], path, '"offers":'))
         rounds = in_rounds(servers, n_rounds, seconds, n_connections)
-        alone, alone_cpu_s = load_of(ours, asks, 1, 2 * seconds)
+        alone, alone_cpu_s = load_of(ours, asks, 1, 2 * seconds, _MOST_ALONE_PER_S)
         unkept = [json.loads(ask.body)["user_id"] for ask in islice(asks, _N_UNKEPT)]
         pss, rss = ours.memory_mib()
         compared = {name: ratios(rounds["perkwise"], rounds[name]) for name in _OTHERS}
