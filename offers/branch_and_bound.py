@@ -1,4 +1,4 @@
-"""The best list of each length by branch and bound over all lists, compiled by numba.
+"""The best list of each length by branch and bound over all lists.
 
 A list is a branch: it grows by services in the order of the catalogue, so that its sums are those of
 ``offers.ranking`` to the last bit, and is followed only while some longer list of it could beat the best so
@@ -10,29 +10,15 @@ attractions a, effort A0 and contacts c beats the worth w where
 and the greatest sums of so many b − t a are known beforehand, at a t that a quickly made list reaches.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from offers.compiler import compiled
 
 _ROUNDING = 1e-9  # bounds are rounded otherwise than lists
 _SIGNATURE = (
     "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[::1], int64[::1], float64, boolean[:,::1], "
     "boolean[:,::1], int64[:,::1], int64[::1], int64[:,:,::1], float64[:,::1])"
 )
-
-
-def compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
-    """numba's compiler, which keeps the machine code beside the source, or makes it anew where it cannot."""
-
-    def compile_it(function: Callable[..., None]) -> Any:
-        try:
-            return njit(signature, cache=True, error_model="numpy")(function)
-        except RuntimeError:  # nothing may be written beside the source, nor in the user's own folder
-            return njit(signature, error_model="numpy")(function)
-
-    return compile_it
 
 
 @compiled(

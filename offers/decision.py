@@ -6,6 +6,7 @@ can make it again, to the last bit, alone or among a million others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.ranking import is_known, terms_of
 from offers.settings import DecisionSettings, Settings
-from offers.types import Estimates, ListRules, Prices, Refusal, Slates
+from offers.types import AtMost, Estimates, ListRules, Prices, Refusal, Slates
 
 Seed = int | tuple[int, ...]  # whatever numpy makes a generator of
 
@@ -191,11 +192,10 @@ def _draw(
 ) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
-    candidates = np.flatnonzero(decisions.candidates[user]).tolist()
-    rng = np.random.default_rng(seed)
+    rng = np.random.Generator(np.random.PCG64(seed))
     rules = decisions.list_rules
-    must_show = [place for place in policy_list if rules is not None and rules.must_show[user, place]]
-    lists = FeasibleLists.of(candidates, limit, rules.at_most if rules else (), must_show)
+    must_show = tuple(place for place in policy_list if rules is not None and rules.must_show[user, place])
+    lists = _lists(decisions.candidates[user].tobytes(), limit, rules.at_most if rules else (), must_show)
     drawn = exploration.draw(policy_list, lists, is_held_out, settings.exploration, rng)
     found = exploration.propensity(drawn.services, policy_list, lists, settings.exploration, nothing_share)
     length = len(drawn.services)
@@ -205,3 +205,12 @@ def _draw(
     decisions.propensities[user, :length] = found.positions
     decisions.inclusions[user, :length] = found.inclusions
     decisions.slate_propensity[user] = found.slate
+
+
+@lru_cache(4096)  # what one user may be shown, many may be
+def _lists(
+    candidates: bytes, longest: int, at_most: tuple[AtMost, ...], must_show: tuple[int, ...]
+) -> FeasibleLists:
+    """What is drawn from; the candidates are a row of ``Decisions.candidates``."""
+    eligible = np.flatnonzero(np.frombuffer(candidates, dtype=bool)).tolist()
+    return FeasibleLists.of(eligible, longest, at_most, must_show)

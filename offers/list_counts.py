@@ -69,7 +69,7 @@ class FeasibleLists:
                 required = sorted(tried)
         return cls(tuple(sorted(known)), tuple(required), tuple(groups), longest)
 
-    @property
+    @cached_property
     def is_free(self) -> bool:
         """Does no rule bind?"""
         return not self.groups and not self.required
@@ -77,6 +77,8 @@ class FeasibleLists:
     @cached_property
     def lengths(self) -> tuple[int, ...]:
         """The lengths, from 1, of which there is a list."""
+        if self.is_free:
+            return tuple(range(1, min(self.longest, len(self.eligible)) + 1))
         return tuple(n for n in range(1, self.longest + 1) if self.n_sets(n))
 
     def n_sets(self, n: int, holding: Collection[int] = ()) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offers.branch_and_bound import search
+from offers.compiler import plain
 from offers.exchange import good_lists
 from offers.ranking import Floats, Mask, Positions, Terms, membership, totals, worth_of
 from offers.types import AtMost
@@ -179,22 +180,17 @@ def _by_search(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp
     member, most = membership(menu.at_most, menu.candidates.shape[1])
     chosen, worth = found.chosen[rows], found.worth[rows]
     search(
-        *(_plain(one, np.float64) for one in (terms.gain, terms.attraction, terms.contact, terms.load)),
-        _plain(terms.category, np.int64),
+        *(plain(one, np.float64) for one in (terms.gain, terms.attraction, terms.contact, terms.load)),
+        plain(terms.category, np.int64),
         float(terms.similarity),
-        _plain(menu.candidates, np.bool_),
-        _plain(menu.forced, np.bool_),
+        plain(menu.candidates, np.bool_),
+        plain(menu.forced, np.bool_),
         member.astype(np.int64),
         most.astype(np.int64),
         chosen,
         worth,
     )
     found.chosen[rows], found.worth[rows] = chosen, worth
-
-
-def _plain(numbers: NDArray, kind: type) -> NDArray:
-    """As compiled code takes them: in one piece, and writable."""
-    return np.require(numbers, kind, ["C", "W"])
 
 
 def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp], rounds: int) -> None:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from offers.catalog import Catalog
 from offers.choice import attraction, choice_effort, count_alike
+from offers.compiler import plain
+from offers.list_kernels import fill_slates
 from offers.list_search import Menu, best_lists
-from offers.ranking import check_columns, may_be_shown, ranked, terms_of
+from offers.ranking import check_columns, may_be_shown, terms_of
 from offers.settings import DecisionSettings
 from offers.types import AtMost, Estimates, ListRules, Prices, Slates
 
@@ -154,15 +156,20 @@ def _rules(list_rules: ListRules | None, shape: tuple[int, int]) -> ListRules:
 
 
 def _fill(slates: Slates, menu: Menu, rows: slice, longest: NDArray[np.intp], quick: bool) -> None:
-    width = slates.services.shape[1]
-    best = best_lists(menu, width, quick)
-    worth = np.where(np.arange(width + 1) <= longest[:, None], best.worth, -np.inf)
-    slates.worth_by_length[rows] = worth
-    n_forced = menu.forced.sum(axis=1)
-    length = np.where(np.arange(width + 1) >= n_forced[:, None], worth, -np.inf).argmax(axis=1)
-    slates.length[rows] = length
-    lists = best.chosen[np.arange(len(menu)), np.maximum(length, 1) - 1]
-    slates.services[rows] = ranked(menu.terms, lists, length)
+    best = best_lists(menu, slates.services.shape[1], quick)
+    terms, worth = menu.terms, slates.worth_by_length[rows]
+    worth[:] = best.worth
+    fill_slates(
+        best.chosen,
+        worth,
+        plain(menu.forced, np.bool_),
+        longest,
+        *(plain(one, np.float64) for one in (terms.gain, terms.attraction, terms.contact, terms.load)),
+        terms.category,
+        float(terms.similarity),
+        slates.services[rows],
+        slates.length[rows],
+    )
 
 
 def expected_costs(

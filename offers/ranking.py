@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offers.catalog import Catalog
-from offers.choice import MAX_UPTAKE, attraction, choice_effort, count_alike
+from offers.choice import MAX_UPTAKE, choice_effort, count_alike
+from offers.compiler import plain
+from offers.list_kernels import fill_candidates, fill_terms
 from offers.types import AtMost, Estimates, ListRules
 
 Floats = NDArray[np.float64]
@@ -89,22 +91,21 @@ def terms_of(
     showing : ndarray of shape (n_users, n_services)
         Charged for each showing.
     """
-    uptake = np.asarray(estimates.uptake, dtype=np.float64)
-    uplift = np.asarray(estimates.uplift_margin, dtype=np.float64)
-    sound = is_known(estimates)
-    uptake = np.where(sound, uptake, 0.0)
-    dearer = (1 + money)[:, None]
-    margin = np.where(sound, uplift, 0.0) - uptake * (catalog.unit_cost * dearer)
-    contact = catalog.contact_cost * dearer + showing
-    return Terms(
-        value=np.where(sound, margin - contact, np.nan),
-        gain=margin / (1 - np.minimum(uptake, MAX_UPTAKE)),
-        attraction=attraction(uptake),
-        contact=contact,
-        load=load,
-        category=catalog.category,
-        similarity=similarity,
+    shape = np.shape(estimates.uptake)
+    value, gain, attraction, contact = np.empty((4, *shape))
+    fill_terms(
+        *(plain(one, np.float64) for one in (estimates.uptake, estimates.uplift_margin)),
+        catalog.unit_cost,
+        catalog.contact_cost,
+        *(plain(one, np.float64) for one in (money, showing)),
+        MAX_UPTAKE,
+        MAX_UPLIFT,
+        value,
+        gain,
+        attraction,
+        contact,
     )
+    return Terms(value, gain, attraction, contact, load, catalog.category, similarity)
 
 
 def may_be_shown(
@@ -128,31 +129,15 @@ def may_be_shown(
     candidates : ndarray of bool, shape (n_users, n_services)
     forced : ndarray of bool, shape (n_users, n_services)
     """
-    known: Mask = eligible & ~np.isnan(terms.value)
-    for group in rules.at_most:
-        if group.most < 1:
-            known[:, list(group.services)] = False
-    forced = _that_fit(known & rules.must_show, terms.value, rules, longest)
-    harms = np.any(forced & (terms.gain < 0), axis=1, keepdims=True)
-    return forced | (known & ((terms.value > 0) | harms)), forced
-
-
-def _that_fit(must_show: Mask, value: Floats, rules: ListRules, longest: NDArray[np.intp]) -> Mask:
-    forced = np.zeros_like(must_show)
-    n_must = must_show.sum(axis=1)
-    if not n_must.any():
-        return forced
-    users = np.arange(len(must_show))
-    order = np.argsort(-np.where(must_show, value, -np.inf), axis=1, kind="stable")
-    member, most = membership(rules.at_most, must_show.shape[1])
-    n_held = np.zeros((len(users), len(most)), dtype=np.float32)
-    for rank in range(int(n_must.max())):
-        of_rule = member[:, order[:, rank]].T
-        has_room = ~((of_rule > 0) & (n_held >= most)).any(axis=1)
-        fits = (rank < n_must) & (forced.sum(axis=1) < longest) & has_room
-        forced[users, order[:, rank]] |= fits
-        n_held += fits[:, None] * of_rule
-    return forced
+    candidates, forced = np.zeros((2, *eligible.shape), dtype=bool)
+    fill_candidates(
+        *(plain(one, np.bool_) for one in (eligible, rules.must_show)),
+        *(plain(one, np.float64) for one in (terms.value, terms.gain)),
+        *(plain(one, np.int64) for one in (*membership(rules.at_most, eligible.shape[1]), longest)),
+        candidates,
+        forced,
+    )
+    return candidates, forced
 
 
 def membership(
@@ -186,28 +171,6 @@ def totals(terms: Terms, chosen: Positions) -> tuple[Floats, Floats, Floats]:
         terms.attraction, chosen
     )
     return sum_of(terms.gain, chosen), weight, sum_of(terms.contact, chosen)
-
-
-def ranked(terms: Terms, lists: Positions, length: NDArray[np.intp]) -> Positions:
-    """A list of each row in falling order of what each service adds; ties by catalogue, and −1 pads.
-
-    Parameters
-    ----------
-    lists : ndarray of shape (n_users, longest)
-        Catalogue positions; what stands beyond a list's length has no meaning.
-    length : ndarray of shape (n_users,)
-    """
-    if not length.any():
-        return np.full(lists.shape, -1, dtype=np.intp)
-    is_in = np.arange(lists.shape[1]) < length[:, None]
-    ordered = np.sort(np.where(is_in, lists, terms.gain.shape[1]), axis=1)
-    services = np.where(is_in, ordered, 0)
-    n_alike = count_alike(np.where(is_in, terms.category[services], -1))
-    effort = choice_effort(np.maximum(length, 1), terms.load, n_alike, terms.similarity)
-    weight = effort + running_sum(np.where(is_in, pick(terms.attraction, services), 0.0))
-    adds = pick(terms.gain, services) / weight[:, None] - pick(terms.contact, services)
-    order = np.argsort(np.where(is_in, -adds, np.inf), axis=1, kind="stable")
-    return pick(np.where(is_in, ordered, -1), order)
 
 
 def pick(numbers: NDArray, chosen: Positions) -> NDArray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from offers.settings import Settings
@@ -14,6 +15,10 @@ from tests.project import answer, copy_project, make_project, run, said, setting
 from training.bundle import Bundle, read_bundle
 from training.source import Source, read_source
 from training.tracking import TrackedRun, find_run
+
+# A shared machine is slow now and then: that is no fault of what is tested.
+hypothesis.settings.register_profile("perkwise", deadline=None)
+hypothesis.settings.load_profile("perkwise")
 
 
 @pytest.fixture(scope="session")

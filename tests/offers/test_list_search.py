@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offers.branch_and_bound import compiled
 from offers.catalog import Catalog
+from offers.compiler import compiled
 from offers.policy import decide, expected_costs
 from offers.settings import DecisionSettings
 from offers.types import AtMost, Estimates, ListRules, Prices, Service
