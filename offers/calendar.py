@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
-_QUARTER_US = 15 * MINUTE_US  # clocks change at quarters of an hour
+QUARTER_US = 15 * MINUTE_US  # clocks change at quarters of an hour
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +35,7 @@ def local_us(at_us: ArrayLike, zone: str) -> Ints:
     at = np.asarray(at_us, dtype=np.int64)
     if zone == "UTC":
         return at
-    quarters, of = np.unique(at // _QUARTER_US, return_inverse=True)
+    quarters, of = np.unique(at // QUARTER_US, return_inverse=True)
     offsets = np.array([_offset_us(quarter, zone) for quarter in quarters.tolist()], dtype=np.int64)
     return at + offsets[of].reshape(at.shape)
 
@@ -63,6 +63,6 @@ def minute_of_day(local: Ints) -> Ints:
 
 @lru_cache(maxsize=65_536)
 def _offset_us(quarter: int, zone: str) -> int:
-    at = _EPOCH + timedelta(microseconds=quarter * _QUARTER_US)
+    at = _EPOCH + timedelta(microseconds=quarter * QUARTER_US)
     offset = at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta(0)
     return offset // timedelta(microseconds=1)

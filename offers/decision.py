@@ -6,7 +6,7 @@ can make it again, to the last bit, alone or among a million others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,19 +65,40 @@ class Decisions:
             return (
                 "Explored: length and list were drawn at random, so that the next model can learn from them."
             )
-        n_candidates = int(self.candidates[user].sum())
         length = int(self.slates.length[user])
-        return n_reason(self.worth_by_length(user), length, n_candidates, self._bounds(user))
+        return n_reason(self.worth_by_length(user), length, self._n_candidates[user], self._bounds(user))
+
+    @cached_property
+    def _n_candidates(self) -> list[int]:
+        n_candidates: list[int] = self.candidates.sum(axis=1).tolist()
+        return n_candidates
+
+    @cached_property
+    def _most_charged(self) -> list[float]:
+        """For showing one of each user's candidates."""
+        if self.prices is None:
+            return [0.0] * len(self)
+        most: list[float] = (
+            np.where(self.candidates, self.prices.showing, 0.0).max(axis=1, initial=0.0).tolist()
+        )
+        return most
+
+    @cached_property
+    def _unknown(self) -> NDArray[np.bool_]:
+        """What may be offered, had the models a sound estimate of it."""
+        return self.allowed.mask & ~self.candidates
+
+    @cached_property
+    def _has_unknown(self) -> list[bool]:
+        return list(map(bool, np.any(self._unknown, axis=1).tolist()))
 
     def _bounds(self, user: int) -> Bounds:
         """What the policy's list of this user was bound by."""
         settings, catalog, rules = self.settings, self.allowed.catalog, self.list_rules
-        money, showing = settings.money_price, np.zeros(len(catalog))
-        if self.prices is not None:
-            money, showing = money + float(self.prices.money[user]), self.prices.showing[user]
+        money = settings.money_price + (0.0 if self.prices is None else float(self.prices.money[user]))
         if rules is None or not (rules.at_most or rules.must_show[user].any()):
-            charged = float(showing[self.candidates[user]].max(initial=0.0))
-            return Bounds(settings.max_services, money, charged)  # by no rule, as nearly everybody
+            return Bounds(settings.max_services, money, self._most_charged[user])  # by no rule, as nearly all
+        showing = np.zeros(len(catalog)) if self.prices is None else self.prices.showing[user]
         one = self.estimates.take(slice(user, user + 1))
         return bounds_of(
             terms_of(one, catalog, np.array([money]), showing[None], np.zeros(1), settings.similarity_load),
@@ -93,12 +114,11 @@ class Decisions:
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service that this user may not be shown, and why."""
-        ids = self.allowed.catalog.ids
-        unknown = np.flatnonzero(self.allowed.mask[user] & ~self.candidates[user])
-        return self.allowed.refusals(user) + tuple(
-            Refusal(ids[position], "the models have no sound estimate of it for this user")
-            for position in unknown
-        )
+        refused = self.allowed.refusals(user)
+        if not self._has_unknown[user]:
+            return refused
+        ids, why = self.allowed.catalog.ids, "the models have no sound estimate of it for this user"
+        return refused + tuple(Refusal(ids[place], why) for place in np.flatnonzero(self._unknown[user]))
 
 
 def make_decisions(

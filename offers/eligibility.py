@@ -39,6 +39,14 @@ class Eligibility:
         """What lists must keep to by the benefit rules; None where none were asked."""
         return None if self.ruled is None else self.ruled.list_rules(self.mask)
 
+    @cached_property
+    def _refused(self) -> list[list[int]]:
+        """The catalogue positions that are refused to each user."""
+        refused: list[list[int]] = [[] for _ in self.mask]
+        for user, position in np.argwhere(~self.mask).tolist():
+            refused[user].append(position)
+        return refused
+
     def without(self, refused: NDArray[np.bool_], reason: Reason, kind: str) -> "Eligibility":
         """The same less these services, shape (n_users, n_services); what was refused keeps its reason."""
         verdict = np.where(self.mask & refused, np.int8(_FURTHER + len(self.further)), self.verdict)
@@ -53,8 +61,8 @@ class Eligibility:
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service refused to the user in this row, in catalogue order, with the first reason."""
         return tuple(
-            Refusal(self.catalog.ids[position], self._reason(user, int(position)))
-            for position in np.flatnonzero(~self.mask[user])
+            Refusal(self.catalog.ids[position], self._reason(user, position))
+            for position in self._refused[user]
         )
 
     def _reason(self, user: int, position: int) -> str:

@@ -106,10 +106,9 @@ def propensity(
 
 def chances(service: int, position: int, lists: FeasibleLists) -> tuple[float, float]:
     """Of a list drawn uniformly: P(the service is at this position, from 1), and P(it is in the list)."""
+    if lists.is_free:
+        return lists.at_position[position - 1], lists.in_list
     lengths = lists.lengths
-    if lists.is_free:  # of all lengths up to the longest
-        n, k = len(lengths), len(lists.eligible)
-        return max(n - position + 1, 0) / n / k, n * (n + 1) // 2 / n / k
     shares = {n: lists.n_sets(n, [service]) / lists.n_sets(n) for n in lengths}
     at = sum(share / n for n, share in shares.items() if n >= position)
     return at / len(lengths), sum(shares.values()) / len(lengths)

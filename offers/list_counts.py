@@ -81,6 +81,18 @@ class FeasibleLists:
             return tuple(range(1, min(self.longest, len(self.eligible)) + 1))
         return tuple(n for n in range(1, self.longest + 1) if self.n_sets(n))
 
+    @cached_property
+    def at_position(self) -> tuple[float, ...]:
+        """Where no rule binds: P(a service is at each position, from 1) of a list drawn uniformly."""
+        n, k = len(self.lengths), len(self.eligible)
+        return tuple(max(n - position, 0) / n / k for position in range(self.longest))
+
+    @cached_property
+    def in_list(self) -> float:
+        """Where no rule binds: P(a service is in a list drawn uniformly)."""
+        n, k = len(self.lengths), len(self.eligible)
+        return n * (n + 1) // 2 / n / k
+
     def n_sets(self, n: int, holding: Collection[int] = ()) -> int:
         """How many sets of n services are allowed, or of them those that hold the given services."""
         if self.is_free and not holding:

@@ -60,6 +60,9 @@ def best_lists(menu: Menu, longest: int, quick: bool = False) -> BestLists:
     found.worth[:, 0] = 0.0
     n_candidates = menu.candidates.sum(axis=1)
     is_small = n_candidates <= (0 if quick else searched_candidates(menu.candidates.shape[1], longest))
+    if is_small.all():
+        _search(menu, found.chosen, found.worth)
+        return found
     by_formula = ~is_small
     if not is_small.all():
         by_formula &= ~menu.forced.any(axis=1) & _equal_contacts(menu) & ~_is_bound(menu)
@@ -176,21 +179,25 @@ def searched_candidates(n_services: int, longest: int) -> int:
 
 
 def _by_search(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp]) -> None:
+    chosen, worth = found.chosen[rows], found.worth[rows]
+    _search(menu, chosen, worth)
+    found.chosen[rows], found.worth[rows] = chosen, worth
+
+
+def _search(menu: Menu, chosen: Positions, worth: Floats) -> None:
     terms = menu.terms
     member, most = membership(menu.at_most, menu.candidates.shape[1])
-    chosen, worth = found.chosen[rows], found.worth[rows]
     search(
         *(plain(one, np.float64) for one in (terms.gain, terms.attraction, terms.contact, terms.load)),
         plain(terms.category, np.int64),
         float(terms.similarity),
         plain(menu.candidates, np.bool_),
         plain(menu.forced, np.bool_),
-        member.astype(np.int64),
-        most.astype(np.int64),
+        plain(member, np.int64),
+        plain(most, np.int64),
         chosen,
         worth,
     )
-    found.chosen[rows], found.worth[rows] = chosen, worth
 
 
 def _by_exchange(menu: Menu, longest: int, found: BestLists, rows: NDArray[np.intp], rounds: int) -> None:

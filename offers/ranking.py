@@ -11,6 +11,7 @@ by itself, with sums in a fixed order: one user or a million, the numbers are th
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,7 @@ def may_be_shown(
     return candidates, forced
 
 
+@lru_cache(256)
 def membership(
     at_most: tuple[AtMost, ...], n_services: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

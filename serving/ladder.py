@@ -131,5 +131,5 @@ class Ladder:
 
 def estimates_of(known: Sequence[Known]) -> Estimates:
     """The scores of these users as arrays."""
-    uptake = np.stack([one.uptake for one in known])
-    return Estimates(uptake, np.full(uptake.shape, np.nan), np.stack([one.uplift_margin for one in known]))
+    uptake = np.array([one.uptake for one in known])
+    return Estimates(uptake, np.full(uptake.shape, np.nan), np.array([one.uplift_margin for one in known]))

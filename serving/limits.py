@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
 Clock = Callable[[], float]  # seconds that only grow
@@ -112,16 +111,12 @@ class Line:
         if len(self._waiting) >= self._max_waiting:
             raise TooMuch(f"{len(self._waiting)} requests wait already: come again later")
 
-    @asynccontextmanager
-    async def turn(self, is_heavy: bool = False) -> AsyncIterator[None]:
+    def turn(self, is_heavy: bool = False) -> "_Turn":
         """The time in which a request is at work; TooMuch where it is refused."""
-        await self._enter(self._together if is_heavy else 1)
-        try:
-            yield
-        finally:
-            self._leave()
+        return _Turn(self, self._together if is_heavy else 1)
 
-    async def _enter(self, weight: int) -> None:
+    async def enter(self, weight: int) -> None:
+        """Wait for a turn, and begin; ``leave`` must follow."""
         if not self._waiting and self._may_begin(weight):
             self._empty_at = self._began_at = self._clock()
             self._begin(weight)
@@ -136,7 +131,7 @@ class Line:
             await waiting.turn
         except asyncio.CancelledError:
             if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self._leave()
+                self.leave()
             raise
 
     def _may_begin(self, weight: int) -> bool:
@@ -154,7 +149,8 @@ class Line:
             asyncio.get_running_loop().call_soon(self._resume)
         self._begun += weight
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """The turn is over."""
         self.n_working -= 1
         now = self._clock()
         if self._left_at is not None:
@@ -223,3 +219,16 @@ class Line:
         self._refuse_old()
         if self._waiting:
             self._watch()
+
+
+class _Turn:
+    """``Line.turn``: a generator would take as long again."""
+
+    def __init__(self, line: Line, weight: int) -> None:
+        self._line, self._weight = line, weight
+
+    async def __aenter__(self) -> None:
+        await self._line.enter(self._weight)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._line.leave()

@@ -152,11 +152,11 @@ def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.flo
 
 
 def _prices(asked: Sequence[Asked], n_services: int) -> Prices:
-    free = np.zeros(n_services)
-    return Prices(
-        money=np.array([one.money for one in asked], dtype=np.float64),
-        showing=np.stack([free if one.showing is None else one.showing for one in asked]),
-    )
+    showing = np.zeros((len(asked), n_services))
+    for user, one in enumerate(asked):
+        if one.showing is not None:
+            showing[user] = one.showing
+    return Prices(np.array([one.money for one in asked], dtype=np.float64), showing)
 
 
 def _allowed(bundle: Bundle, asked: Sequence[Asked], now_us: ArrayLike, rules: RuleSet) -> Eligibility:
@@ -168,7 +168,7 @@ def _allowed(bundle: Bundle, asked: Sequence[Asked], now_us: ArrayLike, rules: R
         rules.needs,
         bundle.layout,
         bundle.tiers.names,
-        np.stack([one.profile for one in asked]),
+        np.array([one.profile for one in asked]),
         tiers,
         now_us,
         Past.stack(pasts),

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_QUARTER_US = 15 * 60 * 1_000_000  # days begin at quarters of an hour, whatever the time zone
+from offers.calendar import QUARTER_US
+
 _KEPT_QUARTERS = 3 * 96  # older counts are dropped
 
 Ints = NDArray[np.int64]
@@ -30,7 +31,7 @@ class ShownToday:
     @staticmethod
     def count(n_services: int, at_us: Ints, place: NDArray[np.integer]) -> tuple[Ints, Ints]:
         """What to begin with: the quarters of an hour with showings (n,), and counts (n, n_services)."""
-        quarters, row = np.unique(at_us // _QUARTER_US, return_inverse=True)
+        quarters, row = np.unique(at_us // QUARTER_US, return_inverse=True)
         counts = np.zeros((len(quarters), n_services), np.int64)
         np.add.at(counts, (row, place), 1)
         return quarters, counts
@@ -39,7 +40,7 @@ class ShownToday:
         """A service was shown; a place outside the catalogue is left out."""
         if not 0 <= place < self._n_services:
             return
-        quarter = at_us // _QUARTER_US
+        quarter = at_us // QUARTER_US
         if quarter not in self._counts:
             self._counts[quarter] = np.zeros(self._n_services, np.int64)
             newest = max(self._counts)
@@ -54,8 +55,6 @@ class ShownToday:
         """How often each service was shown from this moment on, shape (n_services,)."""
         if day_start_us != self._since_us:
             self._since_us = day_start_us
-            parts = [
-                count for quarter, count in self._counts.items() if quarter * _QUARTER_US >= day_start_us
-            ]
+            parts = [count for quarter, count in self._counts.items() if quarter * QUARTER_US >= day_start_us]
             self._total = np.sum(parts, axis=0) if parts else np.zeros(self._n_services, np.int64)
         return self._total.copy()

@@ -15,7 +15,7 @@ from features.rule_facts import past_of
 from features.tables import Tables
 from features.tiers import TIER_COLUMN, Tiers
 from features.user_rows import UserRows
-from offers.calendar import day_start_us
+from offers.calendar import QUARTER_US, day_start_us
 from offers.rule_evaluation import Past
 from offers.rules import Needs
 from serving.deletion import DeletedUsers
@@ -50,9 +50,10 @@ class Profile:
     history: History | None = None  # of this user alone, number 0; None where the profile was kept
 
 
-@lru_cache(8)  # those who are decided together share the moment
-def _day_start_us(now_us: int, timezone: str) -> int:
-    return int(day_start_us(now_us, timezone))
+@lru_cache(8)
+def _day_start_us(quarter: int, timezone: str) -> int:
+    """When the local day began of a quarter of an hour: days begin with one."""
+    return int(day_start_us(quarter * QUARTER_US, timezone))
 
 
 class State:
@@ -171,12 +172,14 @@ class State:
 
     def past(self, user_id: str, profile: Profile, needs: Needs, now_us: int) -> Past:
         """What rules need to know of what the user was shown and used, and of what all were shown today."""
-        past = self._past(user_id, profile, needs, now_us) if needs.showings or needs.since else Past()
-        return replace(past, shown_today=self.shown_today(needs.timezone, now_us)[None])
+        shown_today = self.shown_today(needs.timezone, now_us)[None]
+        if not (needs.showings or needs.since):
+            return Past(shown_today=shown_today)
+        return replace(self._past(user_id, profile, needs, now_us), shown_today=shown_today)
 
     def shown_today(self, timezone: str, now_us: int) -> NDArray[np.int64]:
         """How often each service was decided to be shown since the day began there, to all users."""
-        return self._shown_today.since(_day_start_us(now_us, timezone))
+        return self._shown_today.since(_day_start_us(now_us // QUARTER_US, timezone))
 
     def count_showing(self, at_us: int, service_id: str, times: int = 1) -> None:
         """A service was decided to be shown, to whomever; -1 times where it came to nothing."""
