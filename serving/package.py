@@ -1,7 +1,8 @@
 """What is shipped: a bento with the modules that serving needs, the pins of their libraries, nothing else.
 
-The files are found by following the imports of `serving/` through the rooms, copied to a folder of their own,
-and built there: BentoML walks its whole build folder, and would else read data, runs and environments.
+The modules are found by following the imports of `serving/` through the rooms; the commands go along whole.
+All is copied to a folder of its own and built there: BentoML walks its whole build folder, and would else
+read data, runs and environments.
 """
 
 import ast
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOMS = ("offers", "features", "training", "serving")
+COMMANDS = "commands"
 SETTINGS = ("pyproject.toml", "perkwise.toml", "perkwise.py")
 DEPLOYMENT = ("Containerfile", "perkwise.service")
 LOCK = "requirements.lock"
@@ -88,7 +90,7 @@ def runtime_lock(lock: str, requirements: Iterable[str]) -> str:
 
 
 def _stage(project: Path, staged: Path, bundle: Path | None) -> None:
-    for path in modules(project):
+    for path in (*modules(project), *(project / COMMANDS).rglob("*.py")):
         to = staged / path.relative_to(project)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, to)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("offers", "features", "training", "serving")
+ROOMS = ("offers", "features", "training", "serving", "commands")
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "perkwise"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.package import DEPLOYMENT, ROOMS, modules, package, runtime_lock
+from serving.package import COMMANDS, DEPLOYMENT, ROOMS, modules, package, runtime_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_BESIDE = {"pyproject.toml", "perkwise.toml", "perkwise.py", "requirements.lock"}
@@ -32,12 +32,14 @@ def built(tmp_path_factory, bundle):
 def test_the_package_holds_what_serving_imports_and_nothing_else(built, bundle):
     out, files = built
     code = {path.relative_to(ROOT).as_posix() for path in modules(ROOT)}
+    commands = {path.relative_to(ROOT).as_posix() for path in (ROOT / COMMANDS).rglob("*.py")}
     shipped = {
         f"bundles/{bundle.hash}/{path.relative_to(bundle.path).as_posix()}"
         for path in bundle.path.rglob("*")
         if path.is_file()
     }
-    assert set(files) == code | SHIPPED_BESIDE | shipped
+    assert set(files) == code | commands | SHIPPED_BESIDE | shipped
+    assert {"commands/__init__.py", "commands/service.py"} < commands
     assert {name.split("/")[0] for name in code} == set(ROOMS)
     there = {path.relative_to(out / "src").as_posix() for path in (out / "src").rglob("*") if path.is_file()}
     assert there == set(files) | {"bentofile.yaml"}

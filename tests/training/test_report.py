@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands.report import report_lines
 from offers.types import Service
-from perkwise import report_lines
 from training.evaluation.bootstrap import Interval
 from training.evaluation.checks import Finding
 from training.evaluation.evaluate import evaluate
