@@ -19,6 +19,7 @@ DAY_US = 86_400_000_000
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_FEW = 1 << 16  # numbers that may be held once more
 _OWN_ARRAYS = ("user", "at_us", "start")  # of a log; the others are its columns
 
 
@@ -162,6 +163,9 @@ class _Levels:
     def n_before(self) -> NDArray[np.int32]:
         """Rows of each level before each row, shape (n_rows + 1, n_levels)."""
         n_before = np.zeros((len(self.codes) + 1, self.n_levels), np.int32)
+        if n_before.size <= _FEW:  # as of one user: all levels in one call
+            np.cumsum(self.codes[:, None] == np.arange(self.n_levels), axis=0, out=n_before[1:])
+            return n_before
         for level in range(self.n_levels):
             np.cumsum(self.codes == level, out=n_before[1:, level])
         return n_before

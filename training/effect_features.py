@@ -1,6 +1,6 @@
 """What an effect learner reads: a user's profile and baseline, and the uptake of each service."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,14 @@ class Known:
         if self.uptake is None:
             return self.of_user
         return np.column_stack([self.of_user, self.uptake[:, position]])
+
+    def each_pair(self, n_services: int) -> Iterator[NDArray[np.float32]]:
+        """``pairs`` of one service after the other, in one array: whoever keeps them must copy it."""
+        pairs = self.pairs(0)
+        for position in range(n_services):
+            if self.uptake is not None:
+                pairs[:, -1] = self.uptake[:, position]
+            yield pairs
 
     def column(self, position: int) -> NDArray[np.float64]:
         """One column, as (n, 1) where it is the user's and (n, S) where it is the pair's."""

@@ -81,9 +81,10 @@ class ServiceTrees:
     def predict_uplift(self, known: Known) -> NDArray[np.float64]:
         """(n, S) deviations from the averages."""
         deviation = np.zeros((len(known.of_user), len(self.ensembles_)))
-        for j, ensemble in enumerate(self.ensembles_):
+        pairs_of_each = known.each_pair(len(self.ensembles_))
+        for j, (ensemble, pairs) in enumerate(zip(self.ensembles_, pairs_of_each, strict=True)):
             if ensemble.booster is not None and self.strengths_[j]:
-                deviation[:, j] = self.strengths_[j] * ensemble.raw(known.pairs(j), self.n_jobs)
+                deviation[:, j] = self.strengths_[j] * ensemble.raw(pairs, self.n_jobs)
         return deviation
 
     def explain(self, sources: Sources) -> Attribution:
