@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import httpx
@@ -68,12 +70,12 @@ class Connection(asyncio.Protocol):
         return await self.answer
 
 
-def request_of(number: int, users: list[str]) -> bytes:
-    body = json.dumps({"user_id": users[number % len(users)]}).encode()
+def request_for(user_id: str) -> bytes:
+    body = json.dumps({"user_id": user_id}).encode()
     return b"POST /recommend HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
 
-async def open_loop(port: int, users: list[str], per_second: float, seconds: float) -> Sent:
+async def open_loop(port: int, users: Iterator[str], per_second: float, seconds: float) -> Sent:
     """So many a second, on time, on whichever connection is free."""
     loop = asyncio.get_running_loop()
     free = [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(N_CONNECTIONS)]
@@ -81,9 +83,9 @@ async def open_loop(port: int, users: list[str], per_second: float, seconds: flo
     rng = np.random.default_rng(0)
     start = due = loop.time()
 
-    async def one(number: int, connection: Connection) -> None:
+    async def one(connection: Connection) -> None:
         began = loop.time()
-        head = await connection.ask(request_of(number, users))
+        head = await connection.ask(request_for(next(users)))
         sent.at.append(began - start)
         sent.seconds.append(loop.time() - began)
         sent.status.append(int(head[9:12]))
@@ -98,7 +100,7 @@ async def open_loop(port: int, users: list[str], per_second: float, seconds: flo
         elif number % 16 == 0:
             await asyncio.sleep(0)
         if free:
-            task = asyncio.ensure_future(one(number, free.pop()))
+            task = asyncio.ensure_future(one(free.pop()))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         else:
@@ -109,22 +111,20 @@ async def open_loop(port: int, users: list[str], per_second: float, seconds: flo
     return sent
 
 
-async def capacity(port: int, users: list[str], seconds: float, n_connections: int = 4) -> float:
+async def capacity(port: int, users: Iterator[str], seconds: float, n_connections: int = 4) -> float:
     """Answers a second when each of a few callers asks again as soon as it is answered."""
     loop = asyncio.get_running_loop()
     until, n_answered = loop.time() + seconds, 0
 
-    async def caller(offset: int) -> None:
+    async def caller() -> None:
         nonlocal n_answered
         _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
-        number = offset
         while loop.time() < until:
-            head = await connection.ask(request_of(number, users))
+            head = await connection.ask(request_for(next(users)))
             n_answered += head[9:12] == b"200"
-            number += n_connections
         connection.transport.close()
 
-    await asyncio.gather(*(caller(offset) for offset in range(n_connections)))
+    await asyncio.gather(*(caller() for _ in range(n_connections)))
     return n_answered / seconds
 
 
@@ -140,7 +140,7 @@ def calm_after(sent: Sent, most_s: float) -> float | None:
     return calm
 
 
-def measure(port: int, users: list[str], seconds: float) -> dict[str, float | None]:
+def measure(port: int, users: Iterator[str], seconds: float) -> dict[str, float | None]:
     asyncio.run(capacity(port, users, 2))
     most = asyncio.run(capacity(port, users, seconds))
     calm = asyncio.run(open_loop(port, users, CALM * most, seconds))
@@ -181,14 +181,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument(
+        "--state", type=Path, help="a state file with kept scores beside it; else an empty one"
+    )
     parser.add_argument("--seconds", type=float, default=8, help="of each phase")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    users = users_of(options.data)
-    with tempfile.TemporaryDirectory() as state:
+    users = cycle(
+        users_of(options.data)
+    )  # nobody is asked for twice: a list that was shown is part of a profile
+    with tempfile.TemporaryDirectory() as folder:
+        state = options.state or Path(folder, "state.db")
         command = [
             sys.executable,
             "-m",
@@ -199,7 +205,7 @@ def main() -> None:
             "--bundle",
             options.bundle,
         ]
-        command += ["--state", f"{state}/state.db", "--port", str(port)]
+        command += ["--state", state, "--port", str(port)]
         service = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             wait_until_ready(service, port)

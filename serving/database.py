@@ -193,6 +193,7 @@ class Database:
                 "wrote it. Use that version, or another state file."
             )
         self._is_open, self._trouble, self._told_at_s = True, "", -_QUIET_S
+        self._writer: sa.Connection | None = None  # of the thread below
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
         self._thread.start()
@@ -221,6 +222,8 @@ class Database:
         self._is_open = False
         self._jobs.put(None)
         self._thread.join()
+        if self._writer is not None:
+            self._writer.close()
         self._reader.dispose()
         self._engine.dispose()
 
@@ -269,11 +272,24 @@ class Database:
         if self.shared is not None:
             with self.shared.writing():
                 return self._commit_shared(jobs, self.shared)
-        with self._engine.begin() as connection:
+        with self._begun() as connection:
             outcomes = _outcomes_of(connection, jobs)
         if self._store.is_gone():  # what is written to a file without a name ends with the process
             raise Unavailable(GONE)
         return outcomes
+
+    @contextmanager
+    def _begun(self) -> Iterator[sa.Connection]:
+        """A transaction over the connection of the one before; over another after any fault."""
+        if self._writer is None:
+            self._writer = self._engine.connect()
+        try:
+            with self._writer.begin():
+                yield self._writer
+        except BaseException:
+            self._writer.close()
+            self._writer = None
+            raise
 
     def _commit_shared(self, jobs: Sequence[Job[Any]], shared: Shared) -> list[Outcome]:
         """The same beside other workers: they learn of the rows, and this one knows which are its own.
@@ -282,7 +298,7 @@ class Database:
         """
         is_added = False
         try:
-            with self._engine.begin() as connection:
+            with self._begun() as connection:
                 before = newest_numbers(connection)
                 outcomes = _outcomes_of(connection, jobs)
                 after = newest_numbers(connection)

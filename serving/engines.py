@@ -82,7 +82,10 @@ class SQLite:
 
         @sa.event.listens_for(self.engine, "begin")
         def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:  # by the driver: what SQLAlchemy makes of a statement takes longer than this one
+                connection.connection.cursor().execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
 
     def damage(self) -> str:
         with self.engine.connect() as connection:  # once, so that the file is there, and has its log

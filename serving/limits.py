@@ -10,7 +10,7 @@ Clock = Callable[[], float]  # seconds that only grow
 _AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
 _WORK_S = 0.016  # no more are at work than end in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
-_PATIENCE = 4.0  # in a line that stands, a request waits for so many times the time that a turn takes
+_PATIENCE = 2.0  # in a line that stands, a request waits for so many times the time that a turn takes
 _ROUNDING_S = 1e-9
 _SMOOTHING = 0.05  # share of the newest in the mean time that a turn takes
 
