@@ -86,7 +86,8 @@ class Deciding:
         self._waiting: list[tuple[RecommendRequest, asyncio.Future[Answer]]] = []
         self._at_work: asyncio.Future[None] | None = None
         self._begins: asyncio.Handle | None = None
-        self._n_last = 0  # were decided together last
+        self._begins_now = False  # or after a moment, where it begins at all
+        self._n_expected = 0  # that wait soon, if all who were answered last ask again
 
     async def answer(self, request: RecommendRequest) -> Answer:
         """The list of one user; the decision is in the log when it is answered.
@@ -143,22 +144,26 @@ class Deciding:
     def _begin(self) -> None:
         """Decide for those that wait; who comes until these are kept is decided with the next."""
         some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-        self._n_last, self._begins = len(some), None
+        self._begins, self._begins_now = None, False
         self._at_work = asyncio.ensure_future(self._settle(some))
-        self._at_work.add_done_callback(self._end)
+        self._at_work.add_done_callback(partial(self._end, n_answered=len(some)))
 
-    def _end(self, _: asyncio.Future[None]) -> None:
+    def _end(self, _: asyncio.Future[None], n_answered: int) -> None:
         self._at_work = None
+        self._n_expected = min(len(self._waiting) + n_answered, _AT_ONCE)
         if self._waiting:
             self._come_to_it(asyncio.get_running_loop())
 
     def _come_to_it(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin at once where one came alone; where several did, wait a moment for the others."""
-        if self._begins is None and self._at_work is None:
-            if self._n_last > 1:
-                self._begins = loop.call_later(_GATHERED_S, self._begin)
-            else:
-                self._begins = loop.call_soon(self._begin)
+        """Begin at once where all wait who are expected; else wait a moment for the others."""
+        if self._at_work is not None or self._begins_now:
+            return
+        if len(self._waiting) >= self._n_expected:
+            if self._begins is not None:
+                self._begins.cancel()
+            self._begins, self._begins_now = loop.call_soon(self._begin), True
+        elif self._begins is None:
+            self._begins = loop.call_later(_GATHERED_S, self._begin)
 
     async def _settle(self, waiting: Sequence[tuple[RecommendRequest, asyncio.Future[Answer]]]) -> None:
         """Give each its answer, or what kept it from one."""
