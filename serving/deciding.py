@@ -8,6 +8,7 @@ to the last bit.
 import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
@@ -37,6 +38,7 @@ from serving.turns import Turns
 
 _AT_ONCE = 32  # decided together; in between, other requests have their turn
 _GATHERED_S = 0.001  # a tenth of what a dozen decisions take
+_SMOOTHING = 0.05  # share of the newest turn in the mean time that a decision takes
 
 Answer = dict[str, Any]
 
@@ -61,6 +63,7 @@ class Deciding:
         following: Following,
         now_us: Callable[[], int],
     ) -> None:
+        self.each_s = 0.0  # that a decision takes, in which nothing else is done; on average
         self._following = following
         self._turns = Turns(database.shared, following, self._is_scarce_now)
         self._rules, self._budgets = rules, budgets
@@ -188,8 +191,10 @@ class Deciding:
         decisions: list[Decision] = []
         try:
             async with self._turns.taken(len(requests)):
+                began_s = time.perf_counter()
                 decisions = self.decide(requests, self._now_us())
                 entries = [self._entry(request, decision) for request, decision in zip(requests, decisions)]
+                self._took((time.perf_counter() - began_s) / len(requests))
                 keep = partial(self._keep, entries=entries, n_deletions=self._following.n_deletions)
                 kept_before = await self._database.run(keep)
         except Unavailable:
@@ -213,6 +218,9 @@ class Deciding:
             else:
                 found.append(await self._database.run(partial(_answer, record=before, user_id=user_id)))
         return found
+
+    def _took(self, seconds: float) -> None:
+        self.each_s += (seconds - self.each_s) * (_SMOOTHING if self.each_s else 1)
 
     def _keep(
         self, connection: sa.Connection, entries: Sequence[decision_log.Entry], n_deletions: int

@@ -91,6 +91,15 @@ class Edge:
     def __init__(self, app: App, routes: Starlette) -> None:
         self._app, self._routes = app, routes
 
+    def refuses(self) -> bool:
+        """Must whoever asks for work now be refused, for more is asked than can be answered?
+
+        ``serving.protocol`` asks this before a request gets here, for what is spent on refusing is lost to
+        answers.
+        """
+        guard: Guard | None = getattr(self._routes.state, "guard", None)
+        return guard is not None and guard.line.refuses()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)

@@ -248,6 +248,7 @@ class _Watched:
 
     def __init__(self, app: Any) -> None:
         self._app, self._edge = app, Edge(app, routes)
+        self.refuses = self._edge.refuses
         self.fault: Exception | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

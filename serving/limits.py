@@ -1,6 +1,7 @@
 """How much is let in: a rate for each key, and a line of bounded length and age before the work."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 Clock = Callable[[], float]  # seconds that only grow
 
 _AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
-_WORK_S = 0.016  # no more are at work than end in this time, while others wait
+_WORK_S = 0.008  # no more are at work than are done in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
 _PATIENCE = 2.0  # in a line that stands, a request waits for so many times the time that a turn takes
 _ROUNDING_S = 1e-9
@@ -72,11 +73,13 @@ class Line:
     """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
     The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
-    are at work than end in 16 ms: who is let in waits nowhere else. In between, what has
+    are at work than are done in 8 ms: who is let in waits nowhere else. In between, what has
     arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
-    most four times what a turn takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
-    Controlling queue delay). It is used as ``async with line.turn()``, inside one event loop.
+    most twice what a turn takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
+    Controlling queue delay), and whoever comes after as many as begin in that time is refused at once, for
+    what is spent on refusing is lost to answers. It is used as ``async with line.turn()``, inside one event
+    loop.
 
     Parameters
     ----------
@@ -86,10 +89,17 @@ class Line:
         Seconds that only grow.
     together : int
         How many may begin in a turn; a heavy one begins alone.
+
+    Attributes
+    ----------
+    each_s : callable
+        For how many seconds one request keeps the event loop from all others, where that is known. How often
+        requests end would not tell: of a loop that is busy refusing few do, though many could.
     """
 
     def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock, together: int = _TOGETHER) -> None:
         self.n_working = 0
+        self.each_s: Callable[[], float] = lambda: 0.0
         self._together = together
         self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
@@ -97,19 +107,41 @@ class Line:
         self._began_at = clock()  # when the last turn began
         self._turn_s = 0.0  # from one turn to the next, on average
         self._begun = 0  # weight of those that began in this turn of the loop
+        self._refused_at = -math.inf  # the last time that somebody was, for the line that stood
         self._is_watched = False
-        self._each_s = 0.0  # from one end to the next while others wait, on average
-        self._left_at: float | None = None  # when the last one ended, where others waited
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check(self) -> None:
-        """Raise TooMuch where the line is full, before anything is done for the request."""
-        if len(self._waiting) >= self._max_waiting:
+    def refuses(self) -> bool:
+        """Must whoever comes now be refused, before anything is done for the request?"""
+        if self._is_full:
             self._refuse_old()
-        if len(self._waiting) >= self._max_waiting:
+        if self._is_full:
+            self._tell_refused(self._clock())
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raise TooMuch where whoever comes now must be refused."""
+        if self.refuses():
             raise TooMuch(f"{len(self._waiting)} requests wait already: come again later")
+
+    @property
+    def _is_full(self) -> bool:
+        n_waiting = len(self._waiting)
+        if n_waiting >= self._max_waiting:
+            return True
+        return n_waiting >= _PATIENCE * self._together and self._stands(self._clock())
+
+    def _stands(self, now: float) -> bool:
+        """Is it no burst: was the line not empty for long, and somebody refused for it until just now?"""
+        is_old = bool(self._waiting) and now - self._empty_at >= self._max_wait_s
+        return is_old or now - self._refused_at < self._max_wait_s
+
+    def _tell_refused(self, now: float) -> None:
+        if self._stands(now):
+            self._refused_at = now
 
     def turn(self, is_heavy: bool = False) -> "_Turn":
         """The time in which a request is at work; TooMuch where it is refused."""
@@ -139,9 +171,8 @@ class Line:
 
     @property
     def _at_once(self) -> int:
-        if not self._each_s:
-            return _AT_ONCE
-        return min(max(int(_WORK_S / self._each_s), 1), _AT_ONCE)
+        each_s = self.each_s()
+        return min(max(int(_WORK_S / each_s), 2), _AT_ONCE) if each_s else _AT_ONCE
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1
@@ -152,11 +183,6 @@ class Line:
     def leave(self) -> None:
         """The turn is over."""
         self.n_working -= 1
-        now = self._clock()
-        if self._left_at is not None:
-            took = now - self._left_at
-            self._each_s += (took - self._each_s) * (_SMOOTHING if self._each_s else 1)
-        self._left_at = now if self._waiting else None
         if not self._begun:
             self._next()
 
@@ -175,6 +201,7 @@ class Line:
             if first.turn.done():  # whoever asked has gone
                 continue
             if now - first.since > patience:
+                self._tell_refused(now)
                 self._refuse(first)
                 continue
             if not self._begun:
@@ -185,9 +212,7 @@ class Line:
             self._empty_at = now
 
     def _patience(self, now: float) -> float:
-        if now - self._empty_at < self._max_wait_s:
-            return self._max_wait_s
-        return min(self._max_wait_s, _PATIENCE * self._turn_s)
+        return min(self._max_wait_s, _PATIENCE * self._turn_s) if self._stands(now) else self._max_wait_s
 
     def _measure(self, now: float) -> None:
         """How long a turn takes, now that another waited for it to begin."""
@@ -204,6 +229,7 @@ class Line:
         while self._waiting and now - self._waiting[0].since >= self._max_wait_s:
             first = self._waiting.popleft()
             if not first.turn.done():
+                self._tell_refused(now)
                 self._refuse(first)
         if not self._waiting:
             self._empty_at = now

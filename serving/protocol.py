@@ -4,6 +4,7 @@ What cannot be read is answered in the form that all errors have.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -18,6 +19,7 @@ MAX_CONNECTIONS = 2000
 REQUEST_S = 15.0  # from the first byte of a request to its last
 ANSWER_S = 30.0  # for an answer that is not fetched
 
+_TOO_MUCH = "more is asked than can be answered: come again later"
 _CONTINUE = STATUS_LINE[100]
 _REASONS = {  # as the counter of refused requests names them
     400: "not_http",
@@ -69,6 +71,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_InOnePiece(transport))  # type: ignore[arg-type]
         self._refusal: _Refused | None = None
+        self._refuses: Callable[[], bool] = getattr(self.app, "refuses", lambda: False)
+        self._is_passed_over = False  # the request that comes now is answered without the application
         self._n_header_bytes = 0
         self._fetching: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, self._too_slow)
@@ -101,13 +105,25 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(431, f"there must be at most {MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
+        # in overload, what is spent on refusing is lost to answers: no task, no scope, no application
+        is_work = self._is_idle and self.parser.get_method() == b"POST" and not self.expect_100_continue
+        if is_work and self._refuses():
+            self._is_passed_over = True
+            return
         try:
             super().on_headers_complete()
         except (httptools.HttpParserError, AttributeError):  # the latter: an address without a path
             self._refuse(400, "the address cannot be read: it must be a path, such as /recommend")
 
+    def on_body(self, body: bytes) -> None:
+        if not self._is_passed_over:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        if self._is_passed_over:
+            self._pass_over()
+        else:
+            super().on_message_complete()
         self._cancel_reading()
 
     def on_response_complete(self) -> None:
@@ -137,6 +153,22 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refusal = _Refused(status, message)
         raise self._refusal
 
+    def _pass_over(self) -> None:
+        """Refuse a request that has come to its end."""
+        self._is_passed_over = False
+        if self.transport.is_closing():
+            return
+        stays = self.parser.should_keep_alive()
+        metrics().refused("overload")
+        self.transport.write(_answer(429, _TOO_MUCH, stays))
+        self.on_response_complete()
+        if not stays:
+            self.transport.close()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
     def _too_slow(self) -> None:
         self._reading = None
         self._end(408, f"the request must come within {REQUEST_S:.0f} seconds")
@@ -145,8 +177,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer where no answer is on its way, then close."""
         if self.transport.is_closing():
             return
-        is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle or (self.cycle.scope is self.scope and not self.cycle.response_started):
+        if self._is_idle or (self.cycle.scope is self.scope and not self.cycle.response_started):
             metrics().refused(_REASONS[status])
             self.transport.write(_answer(status, message))  # to this request, not to an earlier one
         if self.cycle is not None:
@@ -164,13 +195,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._fetching = None
 
 
-def _answer(status: int, message: str) -> bytes:
+def _answer(status: int, message: str, stays: bool = False) -> bytes:
     body: bytes = orjson.dumps({"error": message})
     headers: list[Any] = [
         STATUS_LINE[status],
         b"content-type: application/json\r\n",
         b"content-length: %d\r\n" % len(body),
-        b"retry-after: 1\r\n" if status == 503 else b"",
-        b"connection: close\r\n\r\n",
+        b"retry-after: 1\r\n" if status in (429, 503) else b"",
+        b"\r\n" if stays else b"connection: close\r\n\r\n",
     ]
     return b"".join(headers) + body

@@ -67,8 +67,9 @@ class Perkwise:
         application = Application(
             filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
-        routes.state.guard = guard
         _answer_by(application)
+        guard.line.each_s = lambda: routes.state.application.deciding.each_s
+        routes.state.guard = guard
         metrics()  # made here, before two threads can ask for it
         self.live = live = LiveBundle(
             config, application, partial(_file, config), _answer_by, routes.state.door, _now_us

@@ -15,7 +15,7 @@ from serving.edge import Guard
 from serving.keys import KeyFile
 from serving.metrics import exposition
 from serving.routes import ENDPOINTS
-from tests.serving.live import make_guard, read_all, serving
+from tests.serving.live import is_whole, make_guard, read_all, serving
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -283,6 +283,44 @@ def test_more_than_can_wait_are_refused_with_when_to_come_again(application, tmp
             if one.status_code == 429:
                 assert one.headers["retry-after"] == "1" and "come again later" in one.json()["error"]
         assert live.is_alive()
+
+
+def refused_in_overload():
+    line = b'perkwise_refused_total{reason="overload"} '
+    return sum(float(one.removeprefix(line)) for one in exposition().splitlines() if one.startswith(line))
+
+
+def test_where_nobody_may_wait_work_is_refused_on_a_connection_that_stays(application, tmp_path, user_id):
+    body = json.dumps({"user_id": user_id}).encode()
+    n_before = refused_in_overload()
+    with serving(application, make_guard(tmp_path, max_waiting=0)) as live:
+        get = b"GET /services HTTP/1.1\r\nhost: a\r\n\r\n"
+        in_parts = post(body, b"transfer-encoding: chunked").replace(
+            b"content-length: %d\r\n" % len(body), b""
+        )
+        chunked = in_parts[: -len(body)] + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        last = post(body, b"connection: close")
+        parts = [post(body), get, post(b"x" * 100_000), chunked, last]
+        found = []
+        with live.connect() as connection:
+            for part in parts[:-1]:
+                connection.sendall(part)
+                answer = b""
+                while not is_whole(answer):
+                    answer += connection.recv(65536)
+                found += answers(answer)
+                assert (b"retry-after: 1" in answer) == (found[-1][0] == 429)
+            connection.sendall(last)
+            found += answers(read_all(connection))  # to the end: it is closed
+    assert [status for status, _ in found] == [429, 200, 429, 429, 429]
+    assert found[0][1] == {"error": "more is asked than can be answered: come again later"}
+    assert refused_in_overload() == n_before + 4
+
+
+def test_where_nobody_may_wait_whoever_asks_first_is_refused_before_the_body(application, tmp_path):
+    with serving(application, make_guard(tmp_path, max_waiting=0)) as live, live.connect() as connection:
+        connection.sendall(post(b"{}", b"expect: 100-continue")[:-2])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 429 ")
 
 
 def test_when_draining_readiness_ends_first_and_all_else_is_answered(live):

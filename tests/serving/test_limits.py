@@ -144,6 +144,61 @@ def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns()
     assert max(standing) <= 0.006
 
 
+def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
+    """The others are refused as they come; after a while in which nobody is, a burst may wait again."""
+    clock = Clock()
+    line = Line(1000, 0.05, clock, together=4)
+
+    async def come(n_requests):
+        tasks = [asyncio.ensure_future(one()) for _ in range(n_requests)]
+        await asyncio.sleep(0)
+        return tasks
+
+    async def one():
+        async with line.turn():
+            await goes_on.wait()
+
+    async def in_time():
+        burst = await come(100)
+        assert (line.n_working, len(line), line.refuses()) == (4, 96, False)
+        clock.now += 0.06  # in which none began
+        assert not line.refuses()  # for now all of them were refused
+        later = await come(100)
+        assert (line.n_working, len(line), line.refuses()) == (8, 8, True)
+        goes_on.set()
+        await asyncio.gather(*burst, *later, return_exceptions=True)
+        goes_on.clear()
+        clock.now += 0.06
+        after = await come(100)
+        assert (line.n_working, len(line), line.refuses()) == (4, 96, False)
+        goes_on.set()
+        await asyncio.gather(*after)
+
+    goes_on = asyncio.Event()
+    asyncio.run(in_time())
+
+
+@pytest.mark.parametrize(("each_s", "n_working"), [(0.0, 64), (0.0004, 20), (0.05, 2)])
+def test_while_others_wait_no_more_are_at_work_than_are_done_soon(each_s, n_working):
+    async def all_of_them():
+        line, goes_on = Line(1000, 10, Clock()), asyncio.Event()
+        line.each_s = lambda: each_s
+
+        async def one():
+            async with line.turn():
+                await goes_on.wait()
+
+        tasks = [asyncio.ensure_future(one()) for _ in range(200)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        found = line.n_working
+        goes_on.set()
+        await asyncio.gather(*tasks)
+        return found
+
+    assert asyncio.run(all_of_them()) == n_working
+
+
 def test_a_line_before_work_that_never_ends_is_refused_too():
     async def stuck():
         line = Line(100, 0.05, asyncio.get_running_loop().time)
