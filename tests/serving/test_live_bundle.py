@@ -239,27 +239,33 @@ def test_a_start_without_any_bundle_says_which_it_looked_for_last(tmp_path, sett
 
 
 def test_nobody_is_inside_while_the_door_is_closed():
-    door, inside, seen = Door(), [0], []
+    door, inside, n_calls, seen, is_over = Door(), [0], [0], [], threading.Event()
 
     async def call():
-        for _ in range(300):
+        while not is_over.is_set():
             async with door:
                 inside[0] += 1
+                n_calls[0] += 1
                 await asyncio.sleep(0)
                 inside[0] -= 1
 
     async def all_calls():
         await asyncio.gather(*(call() for _ in range(20)))
 
-    thread = threading.Thread(target=lambda: asyncio.run(all_calls()))
+    thread = threading.Thread(target=lambda: asyncio.run(all_calls()), daemon=True)
     thread.start()
-    while thread.is_alive():
+    for _ in range(20):
+        n_before = n_calls[0]
+        while n_calls[0] == n_before:
+            assert thread.is_alive()
+            time.sleep(0.001)
         with door.closed(60):
             seen.append(inside[0])
             time.sleep(0.002)
             seen.append(inside[0])
-        time.sleep(0.001)
-    assert len(seen) > 2 and set(seen) == {0}
+    is_over.set()
+    thread.join(timeout=60)
+    assert seen == [0] * 40 and inside[0] == 0
 
 
 def test_who_stays_inside_keeps_the_door_open_in_the_end():
