@@ -1,7 +1,10 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that several rooms share, and who is tested beside whom where several processes test."""
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,30 @@ from training.tracking import TrackedRun, find_run
 # A shared machine is slow now and then: that is no fault of what is tested.
 hypothesis.settings.register_profile("perkwise", deadline=None)
 hypothesis.settings.load_profile("perkwise")
+
+ROOM = Path(__file__)
+DOOR = ROOM.with_name("project.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test marked `alone` waits at the door until no other process tests, and all others behind it."""
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with ExitStack() as held:
+        with locked(DOOR, fcntl.LOCK_EX):
+            held.enter_context(locked(ROOM, how))
+        return (yield)
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """A flock(2) on this file, given up at the end even where a forked child still has it open."""
+    with path.open() as file:
+        fcntl.flock(file, how)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session")

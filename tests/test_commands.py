@@ -401,6 +401,7 @@ def test_score_decides_for_every_user_within_the_budget(trained, home):
     assert len(offered) > 100 and fits.mean() > 0.97
 
 
+@pytest.mark.alone
 def test_serve_is_ready_in_time_answers_and_ends_when_told_to(trained, promoted):
     home, _ = promoted
     port = free_port()

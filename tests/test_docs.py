@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -14,8 +13,8 @@ import pytest
 
 from offers.settings import Settings
 from perkwise import main
+from tests.project import ROOT, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -66,9 +65,3 @@ def test_the_readme_s_examples_run(tmp_path):
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert "promote: it gains" in ran.stdout
     assert '"n_reason"' in ran.stdout and '"accepted":1' in ran.stdout and '"features"' in ran.stdout
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
