@@ -11,9 +11,9 @@ Clock = Callable[[], float]  # seconds that only grow
 _AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
 _WORK_S = 0.008  # no more are at work than are done in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
-_PATIENCE = 2.0  # in a line that stands, a request waits for so many times the time that a turn takes
+_PATIENCE = 2  # in a line that stands, a request waits for so many times the time that the work takes
 _ROUNDING_S = 1e-9
-_SMOOTHING = 0.05  # share of the newest in the mean time that a turn takes
+_SMOOTHING = 0.05  # share of the newest in the mean time that the work takes
 
 
 class TooMuch(Exception):
@@ -76,8 +76,8 @@ class Line:
     are at work than are done in 8 ms: who is let in waits nowhere else. In between, what has
     arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
-    most twice what a turn takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
-    Controlling queue delay), and whoever comes after as many as begin in that time is refused at once, for
+    most twice what the work takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
+    Controlling queue delay), and whoever finds as many waiting as begin in that time is refused at once, for
     what is spent on refusing is lost to answers. It is used as ``async with line.turn()``, inside one event
     loop.
 
@@ -101,11 +101,10 @@ class Line:
         self.n_working = 0
         self.each_s: Callable[[], float] = lambda: 0.0
         self._together = together
-        self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
+        self._max_waiting, self._max_wait_s, self.clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
         self._empty_at = clock()  # the last time that nobody waited
-        self._began_at = clock()  # when the last turn began
-        self._turn_s = 0.0  # from one turn to the next, on average
+        self._work_s = 0.0  # from the begin of the work to its end, on average
         self._begun = 0  # weight of those that began in this turn of the loop
         self._refused_at = -math.inf  # the last time that somebody was, for the line that stood
         self._is_watched = False
@@ -118,7 +117,7 @@ class Line:
         if self._is_full:
             self._refuse_old()
         if self._is_full:
-            self._tell_refused(self._clock())
+            self._tell_refused(self.clock())
             return True
         return False
 
@@ -132,7 +131,7 @@ class Line:
         n_waiting = len(self._waiting)
         if n_waiting >= self._max_waiting:
             return True
-        return n_waiting >= _PATIENCE * self._together and self._stands(self._clock())
+        return n_waiting >= _PATIENCE * self._at_once and self._stands(self.clock())
 
     def _stands(self, now: float) -> bool:
         """Is it no burst: was the line not empty for long, and somebody refused for it until just now?"""
@@ -145,25 +144,26 @@ class Line:
 
     def turn(self, is_heavy: bool = False) -> "_Turn":
         """The time in which a request is at work; TooMuch where it is refused."""
-        return _Turn(self, self._together if is_heavy else 1)
+        return _Turn(self, is_heavy)
 
-    async def enter(self, weight: int) -> None:
+    async def enter(self, is_heavy: bool) -> None:
         """Wait for a turn, and begin; ``leave`` must follow."""
+        weight = self._together if is_heavy else 1
         if not self._waiting and self._may_begin(weight):
-            self._empty_at = self._began_at = self._clock()
+            self._empty_at = self.clock()
             self._begin(weight)
             return
         self.check()
         if not self._waiting:
-            self._empty_at = self._clock()
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock(), weight)
+            self._empty_at = self.clock()
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self.clock(), weight)
         self._waiting.append(waiting)
         self._watch()
         try:
             await waiting.turn
         except asyncio.CancelledError:
             if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self.leave()
+                self.leave(0)
             raise
 
     def _may_begin(self, weight: int) -> bool:
@@ -180,9 +180,11 @@ class Line:
             asyncio.get_running_loop().call_soon(self._resume)
         self._begun += weight
 
-    def leave(self) -> None:
-        """The turn is over."""
+    def leave(self, seconds: float) -> None:
+        """The work is over, which took so long; 0: it does not tell how long work takes."""
         self.n_working -= 1
+        if seconds:
+            self._work_s += (seconds - self._work_s) * (_SMOOTHING if self._work_s else 1)
         if not self._begun:
             self._next()
 
@@ -194,7 +196,7 @@ class Line:
         """Let those begin whose wait was short enough."""
         if not self._waiting:
             return
-        now = self._clock()
+        now = self.clock()
         patience = self._patience(now)
         while self._waiting and self._may_begin(self._waiting[0].weight):
             first = self._waiting.popleft()
@@ -204,28 +206,22 @@ class Line:
                 self._tell_refused(now)
                 self._refuse(first)
                 continue
-            if not self._begun:
-                self._measure(now)
             first.turn.set_result(None)
             self._begin(first.weight)
         if not self._waiting:
             self._empty_at = now
 
     def _patience(self, now: float) -> float:
-        return min(self._max_wait_s, _PATIENCE * self._turn_s) if self._stands(now) else self._max_wait_s
-
-    def _measure(self, now: float) -> None:
-        """How long a turn takes, now that another waited for it to begin."""
-        took = now - self._began_at
-        self._turn_s += (took - self._turn_s) * (_SMOOTHING if self._turn_s else 1)
-        self._began_at = now
+        if not self._work_s or not self._stands(now):
+            return self._max_wait_s
+        return min(self._max_wait_s, _PATIENCE * self._work_s)
 
     def _refuse(self, waiting: _Waiting) -> None:
         waiting.turn.set_exception(TooMuch("more is asked than can be answered: come again later"))
 
     def _refuse_old(self) -> None:
         """Refuse those who have waited for as long as anybody may."""
-        now = self._clock()
+        now = self.clock()
         while self._waiting and now - self._waiting[0].since >= self._max_wait_s:
             first = self._waiting.popleft()
             if not first.turn.done():
@@ -250,11 +246,12 @@ class Line:
 class _Turn:
     """``Line.turn``: a generator would take as long again."""
 
-    def __init__(self, line: Line, weight: int) -> None:
-        self._line, self._weight = line, weight
+    def __init__(self, line: Line, is_heavy: bool) -> None:
+        self._line, self._is_heavy = line, is_heavy
 
     async def __aenter__(self) -> None:
-        await self._line.enter(self._weight)
+        await self._line.enter(self._is_heavy)
+        self._began_s = self._line.clock()
 
     async def __aexit__(self, *_: object) -> None:
-        self._line.leave()
+        self._line.leave(0 if self._is_heavy else self._line.clock() - self._began_s)

@@ -147,7 +147,8 @@ def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns()
 def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
     """The others are refused as they come; after a while in which nobody is, a burst may wait again."""
     clock = Clock()
-    line = Line(1000, 0.05, clock, together=4)
+    line = Line(1000, 0.05, clock)
+    line.each_s = lambda: 0.002  # four are at work
 
     async def come(n_requests):
         tasks = [asyncio.ensure_future(one()) for _ in range(n_requests)]
@@ -164,7 +165,7 @@ def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
         clock.now += 0.06  # in which none began
         assert not line.refuses()  # for now all of them were refused
         later = await come(100)
-        assert (line.n_working, len(line), line.refuses()) == (8, 8, True)
+        assert (line.n_working, len(line), line.refuses()) == (4, 8, True)
         goes_on.set()
         await asyncio.gather(*burst, *later, return_exceptions=True)
         goes_on.clear()
@@ -176,6 +177,29 @@ def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
 
     goes_on = asyncio.Event()
     asyncio.run(in_time())
+
+
+def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused():
+    """Sixteen, of whom eleven are at work at a time: the others wait all the time, but not for long."""
+
+    async def all_of_them():
+        line = Line(128, 0.05, asyncio.get_running_loop().time)
+        line.each_s = lambda: 0.0007
+        n_refused = 0
+
+        async def caller():
+            nonlocal n_refused
+            for _ in range(40):
+                try:
+                    async with line.turn():
+                        await asyncio.sleep(0.01)
+                except TooMuch:
+                    n_refused += 1
+
+        await asyncio.gather(*(caller() for _ in range(16)))
+        return n_refused
+
+    assert asyncio.run(all_of_them()) == 0
 
 
 @pytest.mark.parametrize(("each_s", "n_working"), [(0.0, 64), (0.0004, 20), (0.05, 2)])
