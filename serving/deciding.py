@@ -63,7 +63,7 @@ class Deciding:
         following: Following,
         now_us: Callable[[], int],
     ) -> None:
-        self.each_s = 0.0  # that a decision takes, in which nothing else is done; on average
+        self.each_s = 0.0  # that a decision takes, in which nothing else is done, where all goes well
         self._following = following
         self._turns = Turns(database.shared, following, self._is_scarce_now)
         self._rules, self._budgets = rules, budgets
@@ -220,7 +220,11 @@ class Deciding:
         return found
 
     def _took(self, seconds: float) -> None:
-        self.each_s += (seconds - self.each_s) * (_SMOOTHING if self.each_s else 1)
+        """Quick to go down: what is slow may be the first of its kind, or the machine for a moment."""
+        if not self.each_s or seconds < self.each_s:
+            self.each_s = seconds
+        else:
+            self.each_s += (seconds - self.each_s) * _SMOOTHING
 
     def _keep(
         self, connection: sa.Connection, entries: Sequence[decision_log.Entry], n_deletions: int

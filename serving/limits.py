@@ -9,7 +9,7 @@ from dataclasses import dataclass
 Clock = Callable[[], float]  # seconds that only grow
 
 _AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
-_WORK_S = 0.008  # no more are at work than are done in this time, while others wait
+_WORK_S = 0.012  # no more are at work than are done in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
 _PATIENCE = 2  # in a line that stands, a request waits for so many times the time that the work takes
 _ROUNDING_S = 1e-9
@@ -73,7 +73,7 @@ class Line:
     """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
     The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
-    are at work than are done in 8 ms: who is let in waits nowhere else. In between, what has
+    are at work than are done in 12 ms: who is let in waits nowhere else. In between, what has
     arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
     most twice what the work takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
@@ -131,7 +131,8 @@ class Line:
         n_waiting = len(self._waiting)
         if n_waiting >= self._max_waiting:
             return True
-        return n_waiting >= _PATIENCE * self._at_once and self._stands(self.clock())
+        in_time = _PATIENCE * max(self._at_once, self._together)
+        return n_waiting >= in_time and self._stands(self.clock())
 
     def _stands(self, now: float) -> bool:
         """Is it no burst: was the line not empty for long, and somebody refused for it until just now?"""

@@ -147,8 +147,8 @@ def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns()
 def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
     """The others are refused as they come; after a while in which nobody is, a burst may wait again."""
     clock = Clock()
-    line = Line(1000, 0.05, clock)
-    line.each_s = lambda: 0.002  # four are at work
+    line = Line(1000, 0.05, clock, together=4)
+    line.each_s = lambda: 0.003  # four are at work
 
     async def come(n_requests):
         tasks = [asyncio.ensure_future(one()) for _ in range(n_requests)]
@@ -202,7 +202,7 @@ def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused():
     assert asyncio.run(all_of_them()) == 0
 
 
-@pytest.mark.parametrize(("each_s", "n_working"), [(0.0, 64), (0.0004, 20), (0.05, 2)])
+@pytest.mark.parametrize(("each_s", "n_working"), [(0.0, 64), (0.0004, 30), (0.05, 2)])
 def test_while_others_wait_no_more_are_at_work_than_are_done_soon(each_s, n_working):
     async def all_of_them():
         line, goes_on = Line(1000, 10, Clock()), asyncio.Event()
