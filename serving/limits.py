@@ -73,8 +73,9 @@ class Line:
     """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
     The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
-    are at work than are done in 12 ms: who is let in waits nowhere else. In between, what has
-    arrived is read, and refused at once where the line is full. A burst may wait for ``max_wait_s``. If
+    are at work than are done in 12 ms, and than begin in one turn: who is let in waits nowhere else. In
+    between, what has arrived is read, and refused at once where the line is full. A burst may wait for
+    ``max_wait_s``. If
     the line has not been empty for as long, it is no burst: then only those are let in that waited for at
     most twice what the work takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
     Controlling queue delay), and whoever finds as many waiting as begin in that time is refused at once, for
@@ -173,7 +174,7 @@ class Line:
     @property
     def _at_once(self) -> int:
         each_s = self.each_s()
-        return min(max(int(_WORK_S / each_s), 2), _AT_ONCE) if each_s else _AT_ONCE
+        return min(max(int(_WORK_S / each_s), 2), self._together) if each_s else _AT_ONCE
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1
