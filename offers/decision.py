@@ -88,10 +88,6 @@ class Decisions:
         """What may be offered, had the models a sound estimate of it."""
         return self.allowed.mask & ~self.candidates
 
-    @cached_property
-    def _has_unknown(self) -> list[bool]:
-        return list(map(bool, np.any(self._unknown, axis=1).tolist()))
-
     def _bounds(self, user: int) -> Bounds:
         """What the policy's list of this user was bound by."""
         settings, catalog, rules = self.settings, self.allowed.catalog, self.list_rules
@@ -114,11 +110,9 @@ class Decisions:
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service that this user may not be shown, and why."""
-        refused = self.allowed.refusals(user)
-        if not self._has_unknown[user]:
-            return refused
         ids, why = self.allowed.catalog.ids, "the models have no sound estimate of it for this user"
-        return refused + tuple(Refusal(ids[place], why) for place in np.flatnonzero(self._unknown[user]))
+        unknown = np.flatnonzero(self._unknown[user])
+        return self.allowed.refusals(user) + tuple(Refusal(ids[place], why) for place in unknown)
 
 
 def make_decisions(

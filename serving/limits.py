@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 Clock = Callable[[], float]  # seconds that only grow
 
-_AT_ONCE = 64  # requests at work at the most; what waits for the disk shares one sync
+_AT_ONCE = 64  # requests at work at the most, as long as nothing tells how long one takes
 _WORK_S = 0.012  # no more are at work than are done in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
 _PATIENCE = 2  # in a line that stands, a request waits for so many times the time that the work takes
@@ -75,12 +75,11 @@ class Line:
     The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
     are at work than are done in 12 ms, and than begin in one turn: who is let in waits nowhere else. In
     between, what has arrived is read, and refused at once where the line is full. A burst may wait for
-    ``max_wait_s``. If
-    the line has not been empty for as long, it is no burst: then only those are let in that waited for at
-    most twice what the work takes, so that who is answered is answered soon (Nichols and Jacobson 2012,
-    Controlling queue delay), and whoever finds as many waiting as begin in that time is refused at once, for
-    what is spent on refusing is lost to answers. It is used as ``async with line.turn()``, inside one event
-    loop.
+    ``max_wait_s``. If the line has not been empty for as long, it is no burst: then only those are let in
+    that waited for at most twice what the work takes, so that who is answered is answered soon (Nichols and
+    Jacobson 2012, Controlling queue delay), and whoever finds two turns' worth waiting is refused at once,
+    for what is spent on refusing is lost to answers. It is used as ``async with line.turn()``, inside one
+    event loop.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ class Line:
         return n_waiting >= in_time and self._stands(self.clock())
 
     def _stands(self, now: float) -> bool:
-        """Is it no burst: was the line not empty for long, and somebody refused for it until just now?"""
+        """Is it no burst: was the line not empty for long, or was somebody refused for that just now?"""
         is_old = bool(self._waiting) and now - self._empty_at >= self._max_wait_s
         return is_old or now - self._refused_at < self._max_wait_s
 
