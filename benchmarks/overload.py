@@ -23,6 +23,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pandas as pd
+import uvloop
 
 ROOT = Path(__file__).resolve().parents[1]
 N_CONNECTIONS = 400
@@ -81,20 +82,20 @@ async def open_loop(port: int, users: Iterator[str], per_second: float, seconds:
     free = [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(N_CONNECTIONS)]
     sent, tasks = Sent(), set()
     rng = np.random.default_rng(0)
-    start = due = loop.time()
+    start = due = time.perf_counter()
 
     async def one(connection: Connection) -> None:
-        began = loop.time()
+        began = time.perf_counter()
         head = await connection.ask(request_for(next(users)))
         sent.at.append(began - start)
-        sent.seconds.append(loop.time() - began)
+        sent.seconds.append(time.perf_counter() - began)
         sent.status.append(int(head[9:12]))
         sent.n_without_retry_after += sent.status[-1] == 429 and b"retry-after" not in head
         free.append(connection)
 
     for number in range(int(per_second * seconds)):
         due += rng.exponential(1 / per_second)
-        pause = due - loop.time()
+        pause = due - time.perf_counter()
         if pause > 0.001:
             await asyncio.sleep(pause)
         elif number % 16 == 0:
@@ -114,12 +115,12 @@ async def open_loop(port: int, users: Iterator[str], per_second: float, seconds:
 async def capacity(port: int, users: Iterator[str], seconds: float, n_connections: int = 4) -> float:
     """Answers a second when each of a few callers asks again as soon as it is answered."""
     loop = asyncio.get_running_loop()
-    until, n_answered = loop.time() + seconds, 0
+    until, n_answered = time.perf_counter() + seconds, 0
 
     async def caller() -> None:
         nonlocal n_answered
         _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
-        while loop.time() < until:
+        while time.perf_counter() < until:
             head = await connection.ask(request_for(next(users)))
             n_answered += head[9:12] == b"200"
         connection.transport.close()
@@ -141,11 +142,11 @@ def calm_after(sent: Sent, most_s: float) -> float | None:
 
 
 def measure(port: int, users: Iterator[str], seconds: float) -> dict[str, float | None]:
-    asyncio.run(capacity(port, users, 2))
-    most = asyncio.run(capacity(port, users, seconds))
-    calm = asyncio.run(open_loop(port, users, CALM * most, seconds))
-    over = asyncio.run(open_loop(port, users, OVERLOAD * most, seconds))
-    after = asyncio.run(open_loop(port, users, CALM * most, seconds))
+    """One round."""
+    most = uvloop.run(capacity(port, users, seconds / 2))
+    calm = uvloop.run(open_loop(port, users, CALM * most, seconds))
+    over = uvloop.run(open_loop(port, users, OVERLOAD * most, seconds))
+    after = uvloop.run(open_loop(port, users, CALM * most, seconds))
     calm_p99, over_p99 = (float(np.quantile(one.accepted(), 0.99)) for one in (calm, over))
     statuses = np.array(over.status)
     refused = np.array(over.seconds)[statuses == 429]
@@ -153,18 +154,29 @@ def measure(port: int, users: Iterator[str], seconds: float) -> dict[str, float 
         "capacity_per_s": most,
         "calm_p50_ms": 1000 * float(np.quantile(calm.accepted(), 0.5)),
         "calm_p99_ms": 1000 * calm_p99,
+        "calm_refused": float((np.array(calm.status) == 429).sum()),
         "accepted_p50_ms": 1000 * float(np.quantile(over.accepted(), 0.5)),
         "accepted_p99_ms": 1000 * over_p99,
         "p99_ratio": over_p99 / calm_p99,
         "asked_per_s": len(statuses) / seconds,
         "accepted_per_s": float((statuses == 200).sum()) / seconds,
-        "refused": int((statuses == 429).sum()),
+        "refused": float((statuses == 429).sum()),
         "refused_p99_ms": 1000 * float(np.quantile(refused, 0.99)) if len(refused) else None,
         "refused_without_retry_after": over.n_without_retry_after,
-        "other_statuses": int((~np.isin(statuses, (200, 429))).sum()),
+        "other_statuses": float((~np.isin(statuses, (200, 429))).sum()),
         "not_sent": over.n_not_sent,
         "calm_again_after_s": calm_after(after, 2 * calm_p99),
     }
+
+
+def summary(rounds: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Medians of the rounds; None where a round has none, for instance as it never got calm."""
+    found: dict[str, float | None] = {}
+    for name in rounds[0]:
+        values = [one[name] for one in rounds]
+        found[name] = None if None in values else float(np.median(values))
+    ratios = [one["p99_ratio"] for one in rounds]
+    return {**found, "lowest_ratio": min(ratios), "highest_ratio": max(ratios)}  # type: ignore[type-var]
 
 
 def wait_until_ready(service: subprocess.Popen[bytes], port: int) -> None:
@@ -184,7 +196,8 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, help="a state file with kept scores beside it; else an empty one"
     )
-    parser.add_argument("--seconds", type=float, default=8, help="of each phase")
+    parser.add_argument("--seconds", type=float, default=6, help="of each phase")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with socket.socket() as probe:
@@ -209,10 +222,12 @@ def main() -> None:
         service = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             wait_until_ready(service, port)
-            found = measure(port, users, options.seconds)
+            uvloop.run(capacity(port, users, 2))
+            rounds = [measure(port, users, options.seconds) for _ in range(options.rounds)]
         finally:
             service.terminate()
             service.wait()
+    found = summary(rounds)
     if options.json:
         print(json.dumps(found))
     else:

@@ -120,7 +120,7 @@ class ServingSettings:
     max_body_bytes: int = _between(1024, 2**30, 4 * 2**20)
     requests_per_second: float = _between(0, 1e6, 0.0)  # of each API key; 0: no limit
     max_waiting: int = _between(1, 100_000, 128)  # requests in line; who comes later is refused at once
-    max_wait_ms: int = _between(1, 60_000, 50)  # in line, before a request is refused
+    max_wait_ms: int = _between(1, 60_000, 100)  # in line, before a request is refused
     drain_seconds: float = _between(0, 600, 0.0)  # from SIGTERM, while /readyz says no, to the last request
     log_format: str = "text"  # or json
     log_level: str = "info"  # debug: a line for each decision

@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ Job = Callable[[sa.Connection], T]
 Outcome = tuple[Any, Exception | None]  # of a job: its answer, or its fault
 
 _JOBS_AT_ONCE = 64
+_GIVEN_S = 0.005  # of the interpreter to the thread, at a time
+_KEPT_S = 0.001  # for the event loop, in between
 _QUIET_S = 1.0  # between two lines about trouble
 
 metadata = sa.MetaData()
@@ -194,7 +197,9 @@ class Database:
             )
         self._is_open, self._trouble, self._told_at_s = True, "", -_QUIET_S
         self._writer: sa.Connection | None = None  # of the thread below
-        self._jobs: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], Callable[[Outcome], None]] | None] = queue.SimpleQueue()
+        self._rests = threading.Event()  # the thread, which has told whatever was asked for
+        self._gives_way = False  # the event loop to the thread
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
         self._thread.start()
 
@@ -211,11 +216,31 @@ class Database:
         Unavailable
             Where the database could not take it.
         """
-        return await asyncio.wrap_future(self._put(job))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(job, partial(_tell_loop, loop, future))
+        if not self._gives_way:
+            self._gives_way = True
+            loop.call_soon(self._give_way, loop)
+        return await future
 
     def run_now(self, job: Job[T]) -> T:
         """The same for callers outside an event loop."""
-        return self._put(job).result()
+        future: Future[T] = Future()
+        self._put(job, partial(_tell, future))
+        return future.result()
+
+    def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the thread have the interpreter, for a bounded time, until it has told all that was asked for.
+
+        An event loop that is busy lets go of it for an instant at each of its callbacks, and has it back
+        before the thread is awake. As each of these instants begins the thread's wait anew, Python's switch
+        interval does not help it: beside a busy loop a commit of 2 ms took a second.
+        """
+        if self._rests.wait(_GIVEN_S):
+            self._gives_way = False
+        else:
+            loop.call_later(_KEPT_S, self._give_way, loop)
 
     def close(self) -> None:
         """Finish what was asked for, then let go of the file; what is asked for later is refused."""
@@ -227,12 +252,11 @@ class Database:
         self._reader.dispose()
         self._engine.dispose()
 
-    def _put(self, job: Job[T]) -> Future[T]:
+    def _put(self, job: Job[T], tell: Callable[[Outcome], None]) -> None:
         if not self._is_open:
             raise RuntimeError("the database is closed: the service is about to end.")
-        future: Future[T] = Future()
-        self._jobs.put((job, future))
-        return future
+        self._rests.clear()
+        self._jobs.put((job, tell))
 
     def _work(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -243,11 +267,10 @@ class Database:
                 if following is not None:
                     waiting.append(following)
             outcomes = self._outcomes([job for job, _ in waiting])
-            for (_, future), (answer, fault) in zip(waiting, outcomes, strict=True):
-                if fault is None:
-                    future.set_result(answer)
-                else:
-                    future.set_exception(fault)
+            for (_, tell), outcome in zip(waiting, outcomes, strict=True):
+                tell(outcome)
+            if self._jobs.empty():
+                self._rests.set()
             if closing:
                 return
 
@@ -408,6 +431,21 @@ def newest_numbers(connection: sa.Connection) -> tuple[int, ...]:
 
 
 _NEWEST = "SELECT " + ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table.name})" for table in FOLLOWED)
+
+
+def _tell_loop(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], outcome: Outcome) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_tell, future, outcome)
+
+
+def _tell(future: asyncio.Future[Any] | Future[Any], outcome: Outcome) -> None:
+    answer, fault = outcome
+    if future.done():  # whoever asked has gone
+        return
+    if fault is None:
+        future.set_result(answer)
+    else:
+        future.set_exception(fault)
 
 
 def _outcomes_of(connection: sa.Connection, jobs: Sequence[Job[Any]]) -> list[Outcome]:

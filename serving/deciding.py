@@ -87,9 +87,8 @@ class Deciding:
         self._load = {} if loads is None else dict(zip(names, loads.tolist()))  # of choice, by tier
         self.ladder = Ladder(basis, state)
         self._waiting: list[tuple[RecommendRequest, asyncio.Future[Answer]]] = []
-        self._at_work: asyncio.Future[None] | None = None
-        self._begins: asyncio.Handle | None = None
-        self._begins_now = False  # or after a moment, where it begins at all
+        self._at_work: asyncio.Task[None] | None = None
+        self._begins: asyncio.TimerHandle | None = None
         self._n_expected = 0  # that wait soon, if all who were answered last ask again
 
     async def answer(self, request: RecommendRequest) -> Answer:
@@ -144,43 +143,40 @@ class Deciding:
             raise
         return decisions
 
-    def _begin(self) -> None:
-        """Decide for those that wait; who comes until these are kept is decided with the next."""
-        some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-        self._begins, self._begins_now = None, False
-        self._at_work = asyncio.ensure_future(self._settle(some))
-        self._at_work.add_done_callback(partial(self._end, n_answered=len(some)))
-
-    def _end(self, _: asyncio.Future[None], n_answered: int) -> None:
-        self._at_work = None
-        self._n_expected = min(len(self._waiting) + n_answered, _AT_ONCE)
-        if self._waiting:
-            self._come_to_it(asyncio.get_running_loop())
-
     def _come_to_it(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin at once where all wait who are expected; else wait a moment for the others."""
-        if self._at_work is not None or self._begins_now:
+        if self._at_work is not None:
             return
         if len(self._waiting) >= self._n_expected:
-            if self._begins is not None:
-                self._begins.cancel()
-            self._begins, self._begins_now = loop.call_soon(self._begin), True
+            self._begin(loop)
         elif self._begins is None:
-            self._begins = loop.call_later(_GATHERED_S, self._begin)
+            self._begins = loop.call_later(_GATHERED_S, self._begin, loop)
 
-    async def _settle(self, waiting: Sequence[tuple[RecommendRequest, asyncio.Future[Answer]]]) -> None:
-        """Give each its answer, or what kept it from one."""
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After all that is ready: who comes in this turn of the loop is decided with those that wait."""
+        if self._begins is not None:
+            self._begins.cancel()
+            self._begins = None
+        self._at_work = loop.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Give each that waits his answer, or what kept him from one; who comes meanwhile is next."""
+        some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
         try:
-            found: Sequence[Answer | Exception] = await self._decide_and_keep([one for one, _ in waiting])
+            found: Sequence[Answer | Exception] = await self._decide_and_keep([one for one, _ in some])
         except Exception as error:  # after the decisions were kept: to try again would keep them twice
-            found = [error] * len(waiting)
-        for (_, future), answer in zip(waiting, found, strict=True):
+            found = [error] * len(some)
+        for (_, future), answer in zip(some, found, strict=True):
             if future.done():  # nobody waits for it any more
                 continue
             if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+        self._at_work = None
+        self._n_expected = min(len(self._waiting) + len(some), _AT_ONCE)
+        if self._waiting:
+            self._come_to_it(asyncio.get_running_loop())
 
     async def _decide_and_keep(self, requests: Sequence[RecommendRequest]) -> list[Answer | Exception]:
         """An answer for each once the decisions are in the log; that of an earlier try, where there was one.

@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from serving.database import decisions, exposures
+from serving.insertion import insert
 from serving.records import Record, from_text, to_text
 
 _CONFLICT = "request_id was used before for another request: send the same body again, or take a new id."
@@ -72,8 +72,8 @@ def keep_all(connection: sa.Connection, entries: Sequence[Entry]) -> list[Record
         else:
             request_hash, record = earlier
             found.append(record if request_hash == one.request_hash else RequestConflict(_CONFLICT))
-    _insert(connection, decisions, [_row(one) for one in written])
-    _insert(connection, exposures, [row for one in written for row in one.rows])
+    insert(connection, decisions, [_row(one) for one in written])
+    insert(connection, exposures, [row for one in written for row in one.rows])
     return found
 
 
@@ -88,19 +88,6 @@ def _row(entry: Entry) -> dict[str, Any]:
         "bundle": record["bundle"],
         "decided_at_us": record["decided_at_us"],
     }
-
-
-def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same columns, by the driver itself: what SQLAlchemy makes of each takes as long again."""
-    if rows:
-        statement = _insertion(table, tuple(rows[0]), connection.dialect.paramstyle)
-        connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
-
-
-@lru_cache
-def _insertion(table: sa.Table, columns: Sequence[str], paramstyle: str) -> str:
-    marks = ", ".join(["?" if paramstyle == "qmark" else "%s"] * len(columns))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
 
 
 def _of_requests(connection: sa.Connection, request_ids: Sequence[str]) -> dict[str, tuple[str, Record]]:

@@ -14,6 +14,7 @@ from serving.database import Database, Job, T, events, exposures, feedback
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
 from serving.following import Following
+from serving.insertion import insert
 from serving.schemas import EventRow, Fault, FeedbackRequest, fault_of
 from serving.state import State
 
@@ -210,8 +211,7 @@ def keep_events(connection: sa.Connection, rows: Sequence[EventRow]) -> list[Ver
             verdicts.append(Verdict(row.event_id, DUPLICATE))
         else:
             verdicts.append(Verdict.refused(row.event_id, CONFLICT, _OTHER_EVENT))
-    if fresh:
-        connection.execute(events.insert(), fresh)
+    insert(connection, events, fresh)
     return verdicts
 
 

@@ -11,9 +11,7 @@ Clock = Callable[[], float]  # seconds that only grow
 _AT_ONCE = 64  # requests at work at the most, as long as nothing tells how long one takes
 _WORK_S = 0.012  # no more are at work than are done in this time, while others wait
 _TOGETHER = 16  # begin in a turn of the event loop: they are decided together
-_PATIENCE = 2  # in a line that stands, a request waits for so many times the time that the work takes
 _ROUNDING_S = 1e-9
-_SMOOTHING = 0.05  # share of the newest in the mean time that the work takes
 
 
 class TooMuch(Exception):
@@ -74,12 +72,13 @@ class Line:
 
     The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
     are at work than are done in 12 ms, and than begin in one turn: who is let in waits nowhere else. In
-    between, what has arrived is read, and refused at once where the line is full. A burst may wait for
-    ``max_wait_s``. If the line has not been empty for as long, it is no burst: then only those are let in
-    that waited for at most twice what the work takes, so that who is answered is answered soon (Nichols and
-    Jacobson 2012, Controlling queue delay), and whoever finds two turns' worth waiting is refused at once,
-    for what is spent on refusing is lost to answers. It is used as ``async with line.turn()``, inside one
-    event loop.
+    between, what has arrived is read, and refused at once where the line is full.
+
+    A burst may wait for ``max_wait_s``. A line that was not empty for as long is no burst: it stands, and
+    then there is room for two turns' worth, waiting or at work, so that who is answered is answered soon
+    (Nichols and Jacobson 2012, Controlling queue delay). Once somebody was refused for that, it is overload:
+    half as many begin in a turn, which ends sooner, and there is room for half as many. It is used as
+    ``async with line.turn()``, inside one event loop.
 
     Parameters
     ----------
@@ -104,7 +103,6 @@ class Line:
         self._max_waiting, self._max_wait_s, self.clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
         self._empty_at = clock()  # the last time that nobody waited
-        self._work_s = 0.0  # from the begin of the work to its end, on average
         self._begun = 0  # weight of those that began in this turn of the loop
         self._refused_at = -math.inf  # the last time that somebody was, for the line that stood
         self._is_watched = False
@@ -131,13 +129,20 @@ class Line:
         n_waiting = len(self._waiting)
         if n_waiting >= self._max_waiting:
             return True
-        in_time = _PATIENCE * max(self._at_once, self._together)
-        return n_waiting >= in_time and self._stands(self.clock())
+        now = self.clock()
+        return n_waiting + self.n_working >= 2 * self._most_together(now) and self._stands(now)
 
     def _stands(self, now: float) -> bool:
-        """Is it no burst: was the line not empty for long, or was somebody refused for that just now?"""
+        """Is it no burst?"""
         is_old = bool(self._waiting) and now - self._empty_at >= self._max_wait_s
-        return is_old or now - self._refused_at < self._max_wait_s
+        return is_old or self._is_overloaded(now)
+
+    def _is_overloaded(self, now: float) -> bool:
+        """Was somebody refused just now because the line stood?"""
+        return now - self._refused_at < self._max_wait_s
+
+    def _most_together(self, now: float) -> int:
+        return max(self._together // 2, 1) if self._is_overloaded(now) else self._together
 
     def _tell_refused(self, now: float) -> None:
         if self._stands(now):
@@ -164,7 +169,7 @@ class Line:
             await waiting.turn
         except asyncio.CancelledError:
             if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self.leave(0)
+                self.leave()
             raise
 
     def _may_begin(self, weight: int) -> bool:
@@ -173,7 +178,7 @@ class Line:
     @property
     def _at_once(self) -> int:
         each_s = self.each_s()
-        return min(max(int(_WORK_S / each_s), 2), self._together) if each_s else _AT_ONCE
+        return min(max(int(_WORK_S / each_s), 2), self._most_together(self.clock())) if each_s else _AT_ONCE
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1
@@ -181,11 +186,9 @@ class Line:
             asyncio.get_running_loop().call_soon(self._resume)
         self._begun += weight
 
-    def leave(self, seconds: float) -> None:
-        """The work is over, which took so long; 0: it does not tell how long work takes."""
+    def leave(self) -> None:
+        """The work is over."""
         self.n_working -= 1
-        if seconds:
-            self._work_s += (seconds - self._work_s) * (_SMOOTHING if self._work_s else 1)
         if not self._begun:
             self._next()
 
@@ -198,12 +201,11 @@ class Line:
         if not self._waiting:
             return
         now = self.clock()
-        patience = self._patience(now)
         while self._waiting and self._may_begin(self._waiting[0].weight):
             first = self._waiting.popleft()
             if first.turn.done():  # whoever asked has gone
                 continue
-            if now - first.since > patience:
+            if now - first.since > self._max_wait_s:
                 self._tell_refused(now)
                 self._refuse(first)
                 continue
@@ -211,11 +213,6 @@ class Line:
             self._begin(first.weight)
         if not self._waiting:
             self._empty_at = now
-
-    def _patience(self, now: float) -> float:
-        if not self._work_s or not self._stands(now):
-            return self._max_wait_s
-        return min(self._max_wait_s, _PATIENCE * self._work_s)
 
     def _refuse(self, waiting: _Waiting) -> None:
         waiting.turn.set_exception(TooMuch("more is asked than can be answered: come again later"))
@@ -252,7 +249,6 @@ class _Turn:
 
     async def __aenter__(self) -> None:
         await self._line.enter(self._is_heavy)
-        self._began_s = self._line.clock()
 
     async def __aexit__(self, *_: object) -> None:
-        self._line.leave(0 if self._is_heavy else self._line.clock() - self._began_s)
+        self._line.leave()

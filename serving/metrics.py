@@ -105,7 +105,7 @@ class Metrics:
 
     def refused(self, reason: str) -> None:
         """Count a request that was not served."""
-        self._refused.labels(reason).inc()
+        self._of(self._refused, reason).inc()
 
     def refused_services(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Count services that could not be offered, by kind and the rule's name."""

@@ -5,6 +5,7 @@ What cannot be read is answered in the form that all errors have.
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import httptools
@@ -19,7 +20,6 @@ MAX_CONNECTIONS = 2000
 REQUEST_S = 15.0  # from the first byte of a request to its last
 ANSWER_S = 30.0  # for an answer that is not fetched
 
-_TOO_MUCH = "more is asked than can be answered: come again later"
 _CONTINUE = STATUS_LINE[100]
 _REASONS = {  # as the counter of refused requests names them
     400: "not_http",
@@ -160,7 +160,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         stays = self.parser.should_keep_alive()
         metrics().refused("overload")
-        self.transport.write(_answer(429, _TOO_MUCH, stays))
+        self.transport.write(_too_much(stays))
         self.on_response_complete()
         if not stays:
             self.transport.close()
@@ -193,6 +193,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
+
+
+@cache
+def _too_much(stays: bool) -> bytes:
+    return _answer(429, "more is asked than can be answered: come again later", stays)
 
 
 def _answer(status: int, message: str, stays: bool = False) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.database import rejected
+from serving.insertion import insert
 
 KEPT = 100_000  # rows; older ones make room
 _LONGEST = 4096  # characters of a row
@@ -33,7 +34,7 @@ def keep(connection: sa.Connection, refused: Sequence[Refusal], now_us: int, mos
     """
     if not refused:
         return
-    connection.execute(rejected.insert(), [_values(one, now_us) for one in refused])
+    insert(connection, rejected, [_values(one, now_us) for one in refused])
     newest = connection.scalar(sa.select(sa.func.max(rejected.c.number)))
     connection.execute(rejected.delete().where(rejected.c.number <= newest - most))
 

@@ -144,8 +144,11 @@ def test_in_a_line_that_stands_only_they_are_let_in_who_waited_for_a_few_turns()
     assert max(standing) <= 0.006
 
 
-def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
-    """The others are refused as they come; after a while in which nobody is, a burst may wait again."""
+def test_in_a_line_that_stands_there_is_room_for_two_turns():
+    """The others are refused as they come; after a while in which nobody is, a burst may wait again.
+
+    Once somebody was refused, two are in a turn.
+    """
     clock = Clock()
     line = Line(1000, 0.05, clock, together=4)
     line.each_s = lambda: 0.003  # four are at work
@@ -165,9 +168,14 @@ def test_in_a_line_that_stands_no_more_wait_than_begin_in_time():
         clock.now += 0.06  # in which none began
         assert not line.refuses()  # for now all of them were refused
         later = await come(100)
-        assert (line.n_working, len(line), line.refuses()) == (4, 8, True)
+        assert (line.n_working, len(line), line.refuses()) == (4, 0, True)
         goes_on.set()
         await asyncio.gather(*burst, *later, return_exceptions=True)
+        goes_on.clear()
+        third = await come(100)
+        assert (line.n_working, len(line), line.refuses()) == (2, 2, True)
+        goes_on.set()
+        await asyncio.gather(*third, return_exceptions=True)
         goes_on.clear()
         clock.now += 0.06
         after = await come(100)
@@ -200,6 +208,31 @@ def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused():
         return n_refused
 
     assert asyncio.run(all_of_them()) == 0
+
+
+def test_after_a_stall_callers_who_ask_again_at_once_get_their_answers():
+    """Sixteen, of whom eleven stall: the others are refused and at once ask again, and are refused no more."""
+
+    async def all_of_them():
+        line = Line(128, 0.05, asyncio.get_running_loop().time)
+        line.each_s = lambda: 0.0011  # ten are at work
+        refused, answered = [], []
+
+        async def caller():
+            for _ in range(60):
+                try:
+                    async with line.turn():
+                        await asyncio.sleep(0.08 if 100 < len(answered) < 120 else 0.005)
+                        answered.append(line.clock())
+                except TooMuch:
+                    refused.append(line.clock())
+
+        await asyncio.gather(*(caller() for _ in range(16)))
+        return answered, refused
+
+    answered, refused = asyncio.run(all_of_them())
+    assert 4 <= len(refused) <= 24  # a few for each 50 ms of the stall, or nothing was tested
+    assert sum(at > refused[-1] for at in answered) > 600
 
 
 @pytest.mark.parametrize(("each_s", "n_working"), [(0.0, 64), (0.0004, 16), (0.002, 6), (0.05, 2)])
