@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from offers.settings import Settings
@@ -15,6 +16,7 @@ NOT_LOGGED = "not_logged"  # the rung of an answer whose decision could not be k
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(1024)  # profiles that were made together have one moment
 def iso(at_us: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC.
 

@@ -110,6 +110,7 @@ class Deciding:
         found: list[Answer | Exception] = []
         for start in range(0, len(requests), _AT_ONCE):
             found += await self._decide_and_keep(requests[start : start + _AT_ONCE])
+        _count_answers(found)
         return found
 
     def decide(self, requests: Sequence[RecommendRequest], now_us: int) -> list[Decision]:
@@ -166,6 +167,7 @@ class Deciding:
             found: Sequence[Answer | Exception] = await self._decide_and_keep([one for one, _ in some])
         except Exception as error:  # after the decisions were kept: to try again would keep them twice
             found = [error] * len(some)
+        _count_answers(found)
         for (_, future), answer in zip(some, found, strict=True):
             if future.done():  # nobody waits for it any more
                 continue
@@ -315,6 +317,10 @@ class Deciding:
         for one in decision.offered:
             service_id = self._basis.bundle.catalog.ids[one.position]
             self._state.count_showing(decision.decided_at_us, service_id, times)
+
+
+def _count_answers(found: Sequence[Answer | Exception]) -> None:
+    metrics().decided([one for one in found if not isinstance(one, Exception)])
 
 
 def names_of(connection: sa.Connection, record: Record) -> Names:

@@ -4,7 +4,9 @@ docs/operations.md says what each is good for, docs/grafana-dashboard.json shows
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -115,14 +117,20 @@ class Metrics:
                 child = self._refusals_by[key] = self._refusals.labels(*key)
             child.inc(n_services)
 
-    def decided(self, answer: Mapping[str, Any], age_s: float) -> None:
-        """Count a decision, as it is answered."""
-        offers = answer["services"]
-        self._of(self._decisions, answer["arm"], answer["degraded"] or LIVE).inc()
-        self._of(self._lists, len(offers)).inc()
+    def decided(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Count decisions, as they are answered: all of a turn together, for each count takes a lock."""
+        arms = Counter((one["arm"], one["degraded"] or LIVE) for one in answers)
+        for (arm, rung), n_decisions in arms.items():
+            self._of(self._decisions, arm, rung).inc(n_decisions)
+        for length, n_decisions in Counter(len(one["services"]) for one in answers).items():
+            self._of(self._lists, length).inc(n_decisions)
+        offers = [offer for one in answers for offer in one["services"]]
         self._cost.inc(max(sum(one["cost"] or 0.0 for one in offers), 0.0))
         self._uplift.inc(sum(max(one["uplift"] or 0.0, 0.0) for one in offers))
-        self._age.observe(max(age_s, 0.0))
+        now = datetime.now(UTC)
+        for one in answers:
+            age = now - datetime.fromisoformat(one["profile_as_of"])
+            self._age.observe(max(age.total_seconds(), 0.0))
 
     def came_in(self, counts: Mapping[str, int]) -> None:
         """Count rows of events by their verdict."""

@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -45,7 +44,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 async def recommend(request: Request) -> Response:
     answer = await _application(request).recommend(_body(request, schemas.RecommendRequest))
-    _decided(answer)
+    if logger.isEnabledFor(logging.DEBUG):
+        _tell_decision(answer)
     request.state.rung = answer["degraded"] or LIVE
     return _json(answer)
 
@@ -53,9 +53,10 @@ async def recommend(request: Request) -> Response:
 async def recommend_batch(request: Request) -> Response:
     body = _body(request, schemas.BatchRequest)
     answered = await _application(request).recommend_batch(body.requests)
-    for one in answered:
-        if "arm" in one:
-            _decided(one)
+    if logger.isEnabledFor(logging.DEBUG):
+        for one in answered:
+            if "arm" in one:
+                _tell_decision(one)
     statuses = [one.get("status", 200) for one in answered]
     return _json({"answers": answered}, 200 if 200 in statuses else statuses[0])
 
@@ -271,13 +272,10 @@ def _no_such_route(request: Request, error: Exception) -> Response:
     return response
 
 
-def _decided(answer: dict[str, Any]) -> None:
-    """Count a decision, and name it to whoever debugs; the log learns no user's id."""
-    age = datetime.now(UTC) - datetime.fromisoformat(answer["profile_as_of"])
-    metrics().decided(answer, age.total_seconds())
-    if logger.isEnabledFor(logging.DEBUG):
-        told = {name: answer[name] for name in ("decision_id", "arm", "degraded", "bundle")}
-        logger.debug("decided", extra={"fields": {**told, "length": len(answer["services"])}})
+def _tell_decision(answer: dict[str, Any]) -> None:
+    """Name a decision to whoever debugs; the log learns no user's id."""
+    told = {name: answer[name] for name in ("decision_id", "arm", "degraded", "bundle")}
+    logger.debug("decided", extra={"fields": {**told, "length": len(answer["services"])}})
 
 
 def _tell_gauges(request: Request) -> None:
