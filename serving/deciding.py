@@ -8,7 +8,6 @@ to the last bit.
 import asyncio
 import hashlib
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
@@ -38,7 +37,6 @@ from serving.turns import Turns
 
 _AT_ONCE = 32  # decided together; in between, other requests have their turn
 _GATHERED_S = 0.001  # a tenth of what a dozen decisions take
-_SMOOTHING = 0.05  # share of the newest turn in the mean time that a decision takes
 
 Answer = dict[str, Any]
 
@@ -63,7 +61,6 @@ class Deciding:
         following: Following,
         now_us: Callable[[], int],
     ) -> None:
-        self.each_s = 0.0  # that a decision takes, in which nothing else is done, where all goes well
         self._following = following
         self._turns = Turns(database.shared, following, self._is_scarce_now)
         self._rules, self._budgets = rules, budgets
@@ -189,10 +186,8 @@ class Deciding:
         decisions: list[Decision] = []
         try:
             async with self._turns.taken(len(requests)):
-                began_s = time.perf_counter()
                 decisions = self.decide(requests, self._now_us())
                 entries = [self._entry(request, decision) for request, decision in zip(requests, decisions)]
-                self._took((time.perf_counter() - began_s) / len(requests))
                 keep = partial(self._keep, entries=entries, n_deletions=self._following.n_deletions)
                 kept_before = await self._database.run(keep)
         except Unavailable:
@@ -216,13 +211,6 @@ class Deciding:
             else:
                 found.append(await self._database.run(partial(_answer, record=before, user_id=user_id)))
         return found
-
-    def _took(self, seconds: float) -> None:
-        """Quick to go down: what is slow may be the first of its kind, or the machine for a moment."""
-        if not self.each_s or seconds < self.each_s:
-            self.each_s = seconds
-        else:
-            self.each_s += (seconds - self.each_s) * _SMOOTHING
 
     def _keep(
         self, connection: sa.Connection, entries: Sequence[decision_log.Entry], n_deletions: int

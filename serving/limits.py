@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 Clock = Callable[[], float]  # seconds that only grow
 
-_AT_ONCE = 64  # requests at work at the most, as long as nothing tells how long one takes
-_WORK_S = 0.012  # no more are at work than are done in this time, while others wait
-_TOGETHER = 16  # begin in a turn of the event loop: they are decided together
+TOO_MUCH = "more is asked than can be answered: come again later"
+
+_TOGETHER = 32  # are at work at a time: as many as are decided together
+_IN_OVERLOAD = 4  # where there is more than can be done, so many times fewer
 _ROUNDING_S = 1e-9
 
 
@@ -70,14 +71,13 @@ class _Waiting:
 class Line:
     """Lets requests begin in the order in which they came, and refuses those that would wait too long.
 
-    The work blocks the event loop, so only some requests begin in a turn of it, and while others wait no more
-    are at work than are done in 12 ms, and than begin in one turn: who is let in waits nowhere else. In
-    between, what has arrived is read, and refused at once where the line is full.
+    The work blocks the event loop, so only so many are at work at a time: who is let in waits nowhere else,
+    and in between, what has arrived is read, and refused at once where the line is full.
 
     A burst may wait for ``max_wait_s``. A line that was not empty for as long is no burst: it stands, and
-    then there is room for two turns' worth, waiting or at work, so that who is answered is answered soon
-    (Nichols and Jacobson 2012, Controlling queue delay). Once somebody was refused for that, it is overload:
-    half as many begin in a turn, which ends sooner, and there is room for half as many. It is used as
+    then there is room for twice as many as are at work, so that who is answered is answered soon (Nichols and
+    Jacobson 2012, Controlling queue delay). Once somebody was refused for that, it is overload: a quarter
+    are at work, who are done sooner, and there is room for a quarter. It is used as
     ``async with line.turn()``, inside one event loop.
 
     Parameters
@@ -87,18 +87,11 @@ class Line:
     clock : callable
         Seconds that only grow.
     together : int
-        How many may begin in a turn; a heavy one begins alone.
-
-    Attributes
-    ----------
-    each_s : callable
-        For how many seconds one request keeps the event loop from all others, where that is known. How often
-        requests end would not tell: of a loop that is busy refusing few do, though many could.
+        How many may be at work; a heavy one begins alone.
     """
 
     def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock, together: int = _TOGETHER) -> None:
         self.n_working = 0
-        self.each_s: Callable[[], float] = lambda: 0.0
         self._together = together
         self._max_waiting, self._max_wait_s, self.clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
@@ -122,7 +115,7 @@ class Line:
     def check(self) -> None:
         """Raise TooMuch where whoever comes now must be refused."""
         if self.refuses():
-            raise TooMuch(f"{len(self._waiting)} requests wait already: come again later")
+            raise TooMuch(TOO_MUCH)
 
     @property
     def _is_full(self) -> bool:
@@ -142,7 +135,7 @@ class Line:
         return now - self._refused_at < self._max_wait_s
 
     def _most_together(self, now: float) -> int:
-        return max(self._together // 2, 1) if self._is_overloaded(now) else self._together
+        return max(self._together // _IN_OVERLOAD, 1) if self._is_overloaded(now) else self._together
 
     def _tell_refused(self, now: float) -> None:
         if self._stands(now):
@@ -173,12 +166,8 @@ class Line:
             raise
 
     def _may_begin(self, weight: int) -> bool:
-        return self._begun + weight <= self._together and self.n_working < self._at_once
-
-    @property
-    def _at_once(self) -> int:
-        each_s = self.each_s()
-        return min(max(int(_WORK_S / each_s), 2), self._most_together(self.clock())) if each_s else _AT_ONCE
+        most = self._most_together(self.clock())
+        return self._begun + weight <= self._together and self.n_working < most
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1
@@ -215,7 +204,7 @@ class Line:
             self._empty_at = now
 
     def _refuse(self, waiting: _Waiting) -> None:
-        waiting.turn.set_exception(TooMuch("more is asked than can be answered: come again later"))
+        waiting.turn.set_exception(TooMuch(TOO_MUCH))
 
     def _refuse_old(self) -> None:
         """Refuse those who have waited for as long as anybody may."""

@@ -12,6 +12,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.limits import TOO_MUCH
 from serving.metrics import metrics
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -197,7 +198,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 @cache
 def _too_much(stays: bool) -> bytes:
-    return _answer(429, "more is asked than can be answered: come again later", stays)
+    return _answer(429, TOO_MUCH, stays)
 
 
 def _answer(status: int, message: str, stays: bool = False) -> bytes:

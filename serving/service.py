@@ -68,7 +68,6 @@ class Perkwise:
             filed, bundle, self.database, config.settings, _now_us, config.rules, config.audit
         )
         _answer_by(application)
-        guard.line.each_s = lambda: routes.state.application.deciding.each_s
         routes.state.guard = guard
         metrics()  # made here, before two threads can ask for it
         self.live = live = LiveBundle(

@@ -119,7 +119,7 @@ def measure_workers(shop: Shop, n_connections: int, seconds: float) -> dict[str,
         with perkwise_served(with_workers(shop, n_workers)) as server:
             visible = visible_ms(server, n_workers, user_ids[:_N_EVENTS])
             wait_until_scored(server)
-            asks = for_users(user_ids, "/recommend", '"degraded":null')
+            asks = for_users(user_ids[_N_EVENTS:], "/recommend", '"degraded":null')
             load, _ = load_of(server, asks, n_connections, seconds)
             pss, _ = server.memory_mib()
         p99_ms = float(np.quantile(visible, 0.99)) if visible else None

@@ -30,8 +30,9 @@ class Server:
         found, todo = [], [self.pid]
         while todo:
             found.append(todo.pop())
-            for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
-                todo += map(int, children.read_text().split())
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+                    todo += map(int, children.read_text().split())
         return found
 
     def cpu_s(self) -> float:
@@ -92,9 +93,10 @@ def started(
 
 def _open_files(pid: int) -> set[str]:
     found = set()
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found.add(os.readlink(file))
+    with suppress(FileNotFoundError):  # the process has ended
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.add(os.readlink(file))
     return found
 
 
