@@ -28,7 +28,8 @@ Job = Callable[[sa.Connection], T]
 Outcome = tuple[Any, Exception | None]  # of a job: its answer, or its fault
 
 _JOBS_AT_ONCE = 64
-_GIVEN_S = 0.005  # of the interpreter to the thread, at a time
+_GIVEN_S = 0.005  # of the interpreter to the thread: what most commits take
+_GLIMPSE_S = 0.0002  # later, where the disk is slow: enough for a step of the thread
 _KEPT_S = 0.001  # for the event loop, in between
 _QUIET_S = 1.0  # between two lines about trouble
 
@@ -221,7 +222,7 @@ class Database:
         self._put(job, partial(_tell_loop, loop, future))
         if not self._gives_way:
             self._gives_way = True
-            loop.call_soon(self._give_way, loop)
+            loop.call_soon(self._give_way, loop, _GIVEN_S)
         return await future
 
     def run_now(self, job: Job[T]) -> T:
@@ -230,17 +231,17 @@ class Database:
         self._put(job, partial(_tell, future))
         return future.result()
 
-    def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _give_way(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """Let the thread have the interpreter, for a bounded time, until it has told all that was asked for.
 
         An event loop that is busy lets go of it for an instant at each of its callbacks, and has it back
         before the thread is awake. As each of these instants begins the thread's wait anew, Python's switch
         interval does not help it: beside a busy loop a commit of 2 ms took a second.
         """
-        if self._rests.wait(_GIVEN_S):
+        if self._rests.wait(seconds):
             self._gives_way = False
         else:
-            loop.call_later(_KEPT_S, self._give_way, loop)
+            loop.call_later(_KEPT_S, self._give_way, loop, _GLIMPSE_S)
 
     def close(self) -> None:
         """Finish what was asked for, then let go of the file; what is asked for later is refused."""

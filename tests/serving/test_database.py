@@ -1,10 +1,13 @@
 import asyncio
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+import uvloop
 
 from serving.database import SCHEMA, Database, decisions, facts, kept
 
@@ -37,6 +40,34 @@ def test_many_jobs_at_once_all_end(database, tmp_path):
 
     asyncio.run(all_at_once())
     assert len(names_on_disk(tmp_path)) == 300
+
+
+@pytest.mark.alone
+def test_beside_an_event_loop_that_is_never_idle_commits_go_on(database):
+    """Few callbacks of the loop pass for each; it is counted, not timed, as they are of equal length.
+
+    Else thousands would: a busy loop has the interpreter back before the database's thread is awake.
+    """
+
+    async def beside_a_busy_loop():
+        loop, n_callbacks, n_before = asyncio.get_running_loop(), 0, []
+
+        def spin():
+            nonlocal n_callbacks
+            n_callbacks += 1
+            until = time.perf_counter() + 50e-6
+            while time.perf_counter() < until:
+                pass
+            if len(n_before) < 41:
+                loop.call_soon(spin)
+
+        spin()
+        for number in range(41):
+            n_before.append(n_callbacks)
+            await database.run(partial(put, name=str(number)))
+        return np.diff(n_before)
+
+    assert np.median(uvloop.run(beside_a_busy_loop())) < 100
 
 
 def test_every_commit_is_synced_and_deleted_bytes_are_overwritten(database):
