@@ -47,7 +47,8 @@ def measure_pandas(n_users: int, seed: int) -> tuple[Measured, Measured]:
     seconds, frame = _timed(lambda: pandas_profiles(shop))
     columns = [LAYOUT.columns.index(name) for name in frame.columns]
     np.testing.assert_allclose(profiles[:, columns], frame.to_numpy(), rtol=1e-5)
-    return ours, Measured("pandas merge_asof", *frame.shape, {"all": seconds}, _peak_gib())
+    n_rows, n_columns = frame.shape
+    return ours, Measured("pandas merge_asof", n_rows, n_columns, {"all": seconds}, _peak_gib())
 
 
 def _perkwise(shop: Shop) -> tuple[Measured, np.ndarray]:
@@ -55,7 +56,8 @@ def _perkwise(shop: Shop) -> tuple[Measured, np.ndarray]:
     exposures = shop.exposures
     seconds, profiles = _timed(lambda: compute(history, LAYOUT, exposures.user, exposures.at_us))
     parts = {"history": history_seconds, "compute": seconds}
-    return Measured("perkwise", *profiles.shape, parts, _peak_gib()), profiles
+    n_rows, n_columns = profiles.shape
+    return Measured("perkwise", n_rows, n_columns, parts, _peak_gib()), profiles
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -89,7 +89,7 @@ def decide(data: Path, bundle: Bundle, state: Path, n_decisions: int) -> float:
         ]
         made = recommend(bundle, _SETTINGS, asked, now_us)
         records = [
-            record_of(f"{first + number:08d}", decision.asked.user_id, decision, basis, "app")
+            record_of(f"{first + number:08d}", decision.asked.user_id, decision, basis)
             for number, decision in enumerate(made)
         ]
         database.run_now(partial(_keep_all, records=records, basis=basis))
@@ -120,7 +120,7 @@ def record_costs(state: Path, bundle: Bundle) -> dict[str, float]:
     database.close()
     started = time.perf_counter()
     for record, decision in zip(records, made, strict=True):
-        to_text(record_of(record["decision_id"], record["user_id"], decision, basis, record["channel"]))
+        to_text(record_of(record["decision_id"], record["user_id"], decision, basis))
     seconds = time.perf_counter() - started
     sizes = [len(text.encode()) for text in texts]
     return {

@@ -70,7 +70,8 @@ def _measure(work: str, shape: tuple[int, ...], n_services: int, do: Callable[[]
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     peak, so_far = (usage.ru_maxrss / 2**20 for usage in (after, before))  # kilobytes on Linux
-    return Measured(work, *shape, n_services, wall, cpu, peak, so_far)
+    n_rows, n_columns = shape
+    return Measured(work, n_rows, n_columns, n_services, wall, cpu, peak, so_far)
 
 
 def task_of_size(size: str) -> Task:
