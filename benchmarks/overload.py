@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> bytes:
         self.answer = asyncio.get_running_loop().create_future()
-        self.transport.write(request)  # type: ignore[attr-defined]
+        self.transport.write(request)
         return await self.answer
 
 
