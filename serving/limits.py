@@ -93,7 +93,7 @@ class Line:
     def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock, together: int = _TOGETHER) -> None:
         self.n_working = 0
         self._together = together
-        self._max_waiting, self._max_wait_s, self.clock = max_waiting, max_wait_s, clock
+        self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
         self._empty_at = clock()  # the last time that nobody waited
         self._begun = 0  # weight of those that began in this turn of the loop
@@ -108,7 +108,7 @@ class Line:
         if self._is_full:
             self._refuse_old()
         if self._is_full:
-            self._tell_refused(self.clock())
+            self._tell_refused(self._clock())
             return True
         return False
 
@@ -122,7 +122,7 @@ class Line:
         n_waiting = len(self._waiting)
         if n_waiting >= self._max_waiting:
             return True
-        now = self.clock()
+        now = self._clock()
         return n_waiting + self.n_working >= 2 * self._most_together(now) and self._stands(now)
 
     def _stands(self, now: float) -> bool:
@@ -149,13 +149,13 @@ class Line:
         """Wait for a turn, and begin; ``leave`` must follow."""
         weight = self._together if is_heavy else 1
         if not self._waiting and self._may_begin(weight):
-            self._empty_at = self.clock()
+            self._empty_at = self._clock()
             self._begin(weight)
             return
         self.check()
         if not self._waiting:
-            self._empty_at = self.clock()
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), self.clock(), weight)
+            self._empty_at = self._clock()
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock(), weight)
         self._waiting.append(waiting)
         self._watch()
         try:
@@ -166,7 +166,7 @@ class Line:
             raise
 
     def _may_begin(self, weight: int) -> bool:
-        most = self._most_together(self.clock())
+        most = self._most_together(self._clock())
         return self._begun + weight <= self._together and self.n_working < most
 
     def _begin(self, weight: int) -> None:
@@ -189,7 +189,7 @@ class Line:
         """Let those begin whose wait was short enough."""
         if not self._waiting:
             return
-        now = self.clock()
+        now = self._clock()
         while self._waiting and self._may_begin(self._waiting[0].weight):
             first = self._waiting.popleft()
             if first.turn.done():  # whoever asked has gone
@@ -208,7 +208,7 @@ class Line:
 
     def _refuse_old(self) -> None:
         """Refuse those who have waited for as long as anybody may."""
-        now = self.clock()
+        now = self._clock()
         while self._waiting and now - self._waiting[0].since >= self._max_wait_s:
             first = self._waiting.popleft()
             if not first.turn.done():

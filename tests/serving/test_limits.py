@@ -204,17 +204,17 @@ def test_after_a_stall_callers_who_come_again_later_get_their_answers():
     """Forty, of whom 32 stall: others are refused until those are done, and after that nobody is."""
 
     async def all_of_them():
-        line = Line(128, 0.05, asyncio.get_running_loop().time)
-        answered, refused = [], []
+        line_time = asyncio.get_running_loop().time
+        line, answered, refused = Line(128, 0.05, line_time), [], []
 
         async def caller():
             for _ in range(60):
                 try:
                     async with line.turn():
                         await asyncio.sleep(0.12 if 200 < len(answered) < 230 else 0.005)
-                        answered.append(line.clock())
+                        answered.append(line_time())
                 except TooMuch:
-                    refused.append(line.clock())
+                    refused.append(line_time())
                     await asyncio.sleep(0.2)
 
         await asyncio.gather(*(caller() for _ in range(40)))
