@@ -17,10 +17,9 @@ from offers.length_reasons import Bounds, bounds_of, n_reason
 from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.ranking import is_known, terms_of
+from offers.seeds import Seed, generator_of
 from offers.settings import DecisionSettings, Settings
 from offers.types import AtMost, Estimates, ListRules, Prices, Refusal, Slates
-
-Seed = int | tuple[int, ...]  # whatever numpy makes a generator of
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,11 @@ class Decisions:
         """What may be offered, had the models a sound estimate of it."""
         return self.allowed.mask & ~self.candidates
 
+    @cached_property
+    def _has_unknown(self) -> list[bool]:
+        has_unknown: list[bool] = np.any(self._unknown, axis=1).tolist()
+        return has_unknown
+
     def _bounds(self, user: int) -> Bounds:
         """What the policy's list of this user was bound by."""
         settings, catalog, rules = self.settings, self.allowed.catalog, self.list_rules
@@ -110,9 +114,11 @@ class Decisions:
 
     def refusals(self, user: int) -> tuple[Refusal, ...]:
         """Each service that this user may not be shown, and why."""
+        refused = self.allowed.refusals(user)
+        if not self._has_unknown[user]:
+            return refused
         ids, why = self.allowed.catalog.ids, "the models have no sound estimate of it for this user"
-        unknown = np.flatnonzero(self._unknown[user])
-        return self.allowed.refusals(user) + tuple(Refusal(ids[place], why) for place in unknown)
+        return refused + tuple(Refusal(ids[place], why) for place in np.flatnonzero(self._unknown[user]))
 
 
 def make_decisions(
@@ -206,7 +212,7 @@ def _draw(
 ) -> None:
     """Fill in what this user is shown, and how likely that was."""
     policy_list, limit = decisions.policy_list(user), int(decisions.max_services[user])
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = generator_of(seed)
     rules = decisions.list_rules
     must_show = tuple(place for place in policy_list if rules is not None and rules.must_show[user, place])
     lists = _lists(decisions.candidates[user].tobytes(), limit, rules.at_most if rules else (), must_show)

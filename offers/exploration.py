@@ -18,7 +18,7 @@ Users in the holdout of a service are shown it with probability 0, as those are 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,16 +31,14 @@ __all__ = ["EXPLORE", "HOLDOUT", "POLICY", "Draw", "Propensity", "draw", "in_hol
 POLICY, EXPLORE, HOLDOUT = "policy", "explore", "holdout"
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """What is shown to one user: the arm it comes from and the list, best first."""
 
     arm: str  # policy, explore or holdout
     services: tuple[int, ...]  # catalogue positions; empty: nothing is shown
 
 
-@dataclass(frozen=True)
-class Propensity:
+class Propensity(NamedTuple):
     """Probabilities of what was shown, each in (0, 1]."""
 
     slate: float  # of the list as a whole, or of nothing

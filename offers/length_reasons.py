@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,7 @@ from offers.ranking import Terms
 from offers.types import AtMost
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What a list was bound by beside its worth; the sentences leave out what binds nobody."""
 
     usual_longest: int = 0  # services that the setting allows; 0: as many as this user is allowed

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +74,7 @@ class ListRules:
     must_show: NDArray[np.bool_]  # (n_users, n_services) in every list where eligible, whatever its value
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why a service may not be offered to this user now."""
 
     service_id: str

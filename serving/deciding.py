@@ -7,7 +7,6 @@ to the last bit.
 
 import asyncio
 import hashlib
-import secrets
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 
 from offers.refusal_counts import refusal_counts
 from offers.rules import RuleSet
+from offers.seeds import new_seed
 from offers.tracks import tracks_of
 from serving import answers, decision_log, kept
 from serving.database import Database
@@ -254,7 +254,7 @@ class Deciding:
             profile=profile.features,
             tier=profile.tier,
             as_of_us=profile.as_of_us,
-            seed=secrets.randbits(53),  # every JSON reader takes so many bits
+            seed=new_seed(),
             max_services=longest if request.n is None else min(request.n, longest),
             scenario=request.scenario,
             channel=request.channel,

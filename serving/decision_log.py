@@ -2,8 +2,7 @@
 
 import secrets
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,8 +17,7 @@ class RequestConflict(ValueError):
     """A request_id that was used before, for another request."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A decision to be kept."""
 
     record: Record  # ``records.record_of`` made it
@@ -36,7 +34,7 @@ class Entry:
         """The same, but that the log learns nothing of a deleted user."""
         if self.user_id not in deleted:
             return self
-        return replace(self, record={**self.record, "user_id": ""}, rows=())
+        return self._replace(record={**self.record, "user_id": ""}, rows=())
 
 
 def new_decision_id(now_us: int) -> str:

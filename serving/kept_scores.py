@@ -14,9 +14,8 @@ import json
 import os
 import weakref
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,7 @@ NEVER = -1  # in place of a number of live rows: the row is of no use
 _CHECK_BYTES = 4
 
 
-@dataclass(frozen=True)
-class KeptRow:
+class KeptRow(NamedTuple):
     """What is kept of one user."""
 
     profile: Profile

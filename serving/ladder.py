@@ -12,7 +12,7 @@ Where the database cannot keep a decision, that is another matter (``serving.dec
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ LIVE, LAST_PROFILE, TIER_LIST, CONSTANT_LIST = "", "last_profile", "tier_list", 
 _TELL_EVERY_S = 60.0
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """What is known of one user."""
 
     rung: str

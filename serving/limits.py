@@ -92,7 +92,7 @@ class Line:
 
     def __init__(self, max_waiting: int, max_wait_s: float, clock: Clock, together: int = _TOGETHER) -> None:
         self.n_working = 0
-        self._together = together
+        self._together, self._fewest = together, max(together // _IN_OVERLOAD, 1)
         self._max_waiting, self._max_wait_s, self._clock = max_waiting, max_wait_s, clock
         self._waiting: deque[_Waiting] = deque()
         self._empty_at = clock()  # the last time that nobody waited
@@ -120,10 +120,13 @@ class Line:
     @property
     def _is_full(self) -> bool:
         n_waiting = len(self._waiting)
+        n_inside = n_waiting + self.n_working
         if n_waiting >= self._max_waiting:
             return True
+        if n_inside < 2 * self._fewest:  # nobody is refused, whatever was before: the usual case
+            return False
         now = self._clock()
-        return n_waiting + self.n_working >= 2 * self._most_together(now) and self._stands(now)
+        return n_inside >= 2 * self._most_together(now) and self._stands(now)
 
     def _stands(self, now: float) -> bool:
         """Is it no burst?"""
@@ -135,7 +138,7 @@ class Line:
         return now - self._refused_at < self._max_wait_s
 
     def _most_together(self, now: float) -> int:
-        return max(self._together // _IN_OVERLOAD, 1) if self._is_overloaded(now) else self._together
+        return self._fewest if self._is_overloaded(now) else self._together
 
     def _tell_refused(self, now: float) -> None:
         if self._stands(now):
@@ -166,8 +169,9 @@ class Line:
             raise
 
     def _may_begin(self, weight: int) -> bool:
-        most = self._most_together(self._clock())
-        return self._begun + weight <= self._together and self.n_working < most
+        if self._begun + weight > self._together:
+            return False
+        return self.n_working < self._fewest or self.n_working < self._most_together(self._clock())
 
     def _begin(self, weight: int) -> None:
         self.n_working += 1

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,11 @@ class LiveBudgets:
             closed = self._spending.closed(
                 int(tracks[user]), one.max_services, now_us, estimates.uptake[user]
             )
-            one = replace(one, closed=closed or None)
+            one = one._replace(closed=closed or None)
             if prices is not None:
                 showing = prices.showing[user]
-                one = replace(
-                    one, money=float(prices.money[user]), showing=showing if showing.any() else None
+                one = one._replace(
+                    money=float(prices.money[user]), showing=showing if showing.any() else None
                 )
             found.append(one)
         return found

@@ -128,9 +128,10 @@ class Metrics:
         self._cost.inc(max(sum(one["cost"] or 0.0 for one in offers), 0.0))
         self._uplift.inc(sum(max(one["uplift"] or 0.0, 0.0) for one in offers))
         now = datetime.now(UTC)
-        for one in answers:
-            age = now - datetime.fromisoformat(one["profile_as_of"])
-            self._age.observe(max(age.total_seconds(), 0.0))
+        for as_of, n_profiles in Counter(one["profile_as_of"] for one in answers).items():
+            age_s = max((now - datetime.fromisoformat(as_of)).total_seconds(), 0.0)
+            for _ in range(n_profiles):
+                self._age.observe(age_s)
 
     def came_in(self, counts: Mapping[str, int]) -> None:
         """Count rows of events by their verdict."""

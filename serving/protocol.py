@@ -76,12 +76,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_passed_over = False  # the request that comes now is answered without the application
         self._n_header_bytes = 0
         self._fetching: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, self._too_slow)
+        self._reads_since: float | None = self.loop.time()  # None: a request has come, or none is expected
+        self._watching: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, self._watch)
         if len(self.connections) > MAX_CONNECTIONS:
             self._end(503, "too many connections are open: come again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel_reading()
+        if self._watching is not None:
+            self._watching.cancel()
         self._cancel_fetching()
         super().connection_lost(exc)
 
@@ -92,8 +94,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._n_header_bytes = 0
-        if self._reading is None:
-            self._reading = self.loop.call_later(REQUEST_S, self._too_slow)
+        if self._reads_since is None:
+            self._reads_since = self.loop.time()
+        if self._watching is None:
+            self._watching = self.loop.call_later(REQUEST_S, self._watch)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -125,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._pass_over()
         else:
             super().on_message_complete()
-        self._cancel_reading()
+        self._reads_since = None
 
     def on_response_complete(self) -> None:
         self.transport.flush()  # type: ignore[attr-defined]
@@ -170,9 +174,16 @@ class LimitedProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _too_slow(self) -> None:
-        self._reading = None
-        self._end(408, f"the request must come within {REQUEST_S:.0f} seconds")
+    def _watch(self) -> None:
+        """End what takes too long to come; one timer looks after many requests, for each of them costs."""
+        self._watching = None
+        if self._reads_since is None:
+            return
+        left_s = self._reads_since + REQUEST_S - self.loop.time()
+        if left_s > 0:
+            self._watching = self.loop.call_later(left_s, self._watch)
+        else:
+            self._end(408, f"the request must come within {REQUEST_S:.0f} seconds")
 
     def _end(self, status: int, message: str) -> None:
         """Answer where no answer is on its way, then close."""
@@ -184,11 +195,6 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.disconnected = True  # what is still at work for it is not sent
         self.transport.close()
-
-    def _cancel_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
 
     def _cancel_fetching(self) -> None:
         if self._fetching is not None:

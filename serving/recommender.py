@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.rule_facts import facts_of
-from offers.decision import Decisions, Seed, make_decisions
+from offers.decision import Decisions, make_decisions
 from offers.eligibility import Eligibility, eligible
 from offers.exploration import EXPLORE, HOLDOUT, POLICY
 from offers.holdouts import Memberships, memberships
 from offers.restrictions import Closed, restrict
 from offers.rule_evaluation import Past
 from offers.rules import RuleSet
+from offers.seeds import Seed
 from offers.settings import DecisionSettings, Settings
 from offers.tracks import Tracks, tracks_of
 from offers.types import Estimates, Prices, Refusal
@@ -24,8 +26,7 @@ from training.bundle import Bundle
 Withheld = Mapping[str, Sequence[int]]  # by the name of a holdout, catalogue positions
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A request for one user's list, with all that the decision may know."""
 
     user_id: str
@@ -47,8 +48,7 @@ class Asked:
     rung: str = ""  # of the ladder (``serving.ladder``), where something was missing
 
 
-@dataclass(frozen=True)
-class Offered:
+class Offered(NamedTuple):
     """One service of the list; money is in currency units, as if it were offered alone."""
 
     position: int  # in the catalogue
@@ -61,8 +61,7 @@ class Offered:
     why: Explanation | None  # of the value; None where it was not asked for
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What one user is shown, and all that led to it."""
 
     asked: Asked
@@ -141,7 +140,7 @@ def without_exploration(bundle: Bundle, settings: Settings, decision: Decision) 
         bundle, settings, decision.asked, decision.estimates, decision.policy_list, unknown, unknown
     )
     reason = "the decision could not be kept, so that nothing is explored: the list that the policy shows"
-    return replace(decision, arm=POLICY, offered=shown, n_reason=reason)
+    return decision._replace(arm=POLICY, offered=shown, n_reason=reason)
 
 
 def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64]:
@@ -257,11 +256,11 @@ def _offered(
     money_price = settings.decision.money_price + asked.money
     has_reasons = asked.explain and shown and not asked.rung  # lower rungs are not what the models say
     reasons = explain(bundle, money_price, asked.profile, shown) if has_reasons else {}
+    uptakes, uplifts = estimates.uptake[0].tolist(), estimates.uplift_margin[0].tolist()
     offered = []
     for position, propensity, inclusion in zip(shown, propensities, inclusions):
-        uptake = float(estimates.uptake[0, position])
-        uplift = float(estimates.uplift_margin[0, position])
-        cost = uptake * float(catalog.unit_cost[position]) + float(catalog.contact_cost[position])
+        service, uptake, uplift = catalog.services[position], uptakes[position], uplifts[position]
+        cost = uptake * service.unit_cost + service.contact_cost
         charge = 0.0 if asked.showing is None else float(asked.showing[position])
         why = reasons.get(position)
         offered.append(

@@ -34,6 +34,7 @@ from serving.openapi import Endpoint, document
 
 MAX_BODY = ServingSettings().max_body_bytes  # where no guard says otherwise
 
+_BODY, _RUNG = "perkwise.body", "perkwise.rung"  # in the scope of a request
 _RETRY_AFTER_S = "5"  # where the database cannot take what is asked of it
 
 logger = logging.getLogger("perkwise")
@@ -46,8 +47,8 @@ async def recommend(request: Request) -> Response:
     answer = await _application(request).recommend(_body(request, schemas.RecommendRequest))
     if logger.isEnabledFor(logging.DEBUG):
         _tell_decision(answer)
-    request.state.rung = answer["degraded"] or LIVE
-    return _json(answer)
+    request.scope[_RUNG] = answer["degraded"] or LIVE
+    return _Json(answer)
 
 
 async def recommend_batch(request: Request) -> Response:
@@ -58,7 +59,7 @@ async def recommend_batch(request: Request) -> Response:
             if "arm" in one:
                 _tell_decision(one)
     statuses = [one.get("status", 200) for one in answered]
-    return _json({"answers": answered}, 200 if 200 in statuses else statuses[0])
+    return _Json({"answers": answered}, 200 if 200 in statuses else statuses[0])
 
 
 async def events(request: Request) -> Response:
@@ -66,30 +67,30 @@ async def events(request: Request) -> Response:
     answer = await _application(request).events(body.events)
     metrics().came_in({name: n_rows for name, n_rows in answer.items() if name != "verdicts"})
     if answer["accepted"] or answer["duplicate"]:
-        return _json(answer)
-    return _json({"error": _first_reason(answer), **answer}, 409 if answer["conflict"] else 400)
+        return _Json(answer)
+    return _Json({"error": _first_reason(answer), **answer}, 409 if answer["conflict"] else 400)
 
 
 async def feedback(request: Request) -> Response:
-    return _json(await _application(request).feedback(_body(request, schemas.FeedbackRequest)))
+    return _Json(await _application(request).feedback(_body(request, schemas.FeedbackRequest)))
 
 
 async def decision(request: Request) -> Response:
-    return _json(await _application(request).decision(request.path_params["decision_id"]))
+    return _Json(await _application(request).decision(request.path_params["decision_id"]))
 
 
 async def profile(request: Request) -> Response:
-    return _json(await _application(request).profile(request.path_params["user_id"]))
+    return _Json(await _application(request).profile(request.path_params["user_id"]))
 
 
 async def delete_user(request: Request) -> Response:
     answer = await _application(request).delete_user(request.path_params["user_id"])
     metrics().deleted()
-    return _json(answer)
+    return _Json(answer)
 
 
 async def services(request: Request) -> Response:
-    return _json(await _application(request).services())
+    return _Json(await _application(request).services())
 
 
 ENDPOINTS = (
@@ -169,7 +170,7 @@ def make_app() -> Starlette:
     """
 
     async def docs(request: Request) -> Response:
-        return _json(openapi())
+        return _Json(openapi())
 
     async def counted(request: Request) -> Response:
         _tell_gauges(request)
@@ -201,7 +202,7 @@ def _guarded(endpoint: Endpoint) -> Handler:
     async def guarded(request: Request) -> Response:
         start = time.perf_counter()
         response = await _answer(endpoint, request)
-        rung = getattr(request.state, "rung", "")
+        rung = request.scope.get(_RUNG, "")
         metrics().answered(endpoint.path, response.status_code, time.perf_counter() - start, rung)
         return response
 
@@ -237,7 +238,7 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
 
 
 async def _read_body(request: Request, guard: Guard | None) -> None:
-    """The body, kept in ``request.state.body``; nothing is read where the line is full already."""
+    """The body, kept in the request's scope; nothing is read where the line is full already."""
     most = guard.max_body_bytes if guard else MAX_BODY
     if guard:
         guard.line.check()
@@ -251,12 +252,12 @@ async def _read_body(request: Request, guard: Guard | None) -> None:
         if len(content) > most:
             raise Refused(413, too_large(most))
         more = message.get("more_body", False)
-    request.state.body = bytes(content)
+    request.scope[_BODY] = bytes(content)
 
 
 def _body(request: Request, schema: type[Body]) -> Body:
     try:
-        return schema.model_validate_json(request.state.body)
+        return schema.model_validate_json(request.scope[_BODY])
     except ValidationError as error:
         raise Refused(400, schemas.faults(error)) from None
 
@@ -298,13 +299,18 @@ def _application(request: Request) -> Application:
     return application
 
 
-def _json(answer: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(answer), status, media_type="application/json")
+class _Json(Response):
+    """An answer in JSON, made without what other kinds of answers need."""
+
+    def __init__(self, answer: dict[str, Any], status: int = 200) -> None:
+        self.status_code, self.body, self.background = status, orjson.dumps(answer), None
+        length = b"%d" % len(self.body)
+        self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
 
 
 def _error(status: int, message: str, reason: str = "") -> Response:
     metrics().refused(reason or _REASONS.get(status, str(status)))
-    return _json({"error": message}, status)
+    return _Json({"error": message}, status)
 
 
 def _first_reason(answer: dict[str, Any]) -> str:

@@ -222,7 +222,7 @@ class DecisionAnswer(RecommendAnswer):
     closed: dict[str, list[str]] | None = Field(None, description="What no budget had room for, by reason.")
     holdout: float
     explore: float
-    seed: int | list[int] = Field(description="Of the draw.")
+    seed: int | list[int] | str = Field(description="Of the draw; text: hexadecimal.")
     candidates: Candidates
     profile: dict[str, float | None] | None = Field(None, description="What was known; null: unknown.")
 

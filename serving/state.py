@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ class LiveRows:
         return sum(len(column) for name, column in self.columns.items() if name.endswith("at_us"))
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """A user's features at a moment."""
 
     features: NDArray[np.float32]  # (n_columns,) in the order of the layout

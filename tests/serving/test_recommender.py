@@ -126,7 +126,7 @@ def test_nobody_asked_for_means_no_decision(bundle):
 @pytest.mark.parametrize("money_price", [0.0, 0.5])
 def test_base_effects_and_rest_add_up_to_the_value(bundle, asked, money_price):
     settings = Settings(exploration=QUIET, decision=DecisionSettings(money_price=money_price))
-    told = recommend(bundle, settings, [replace(one, explain=True) for one in asked[:40]], NOW)
+    told = recommend(bundle, settings, [one._replace(explain=True) for one in asked[:40]], NOW)
     offered = [(decision, one) for decision in told for one in decision.offered]
     assert any(one.why.reasons for _, one in offered)
     for decision, one in offered:

@@ -1,10 +1,9 @@
 """What the log keeps of a decision: enough, compact, and of one meaning."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from offers.seeds import new_seed
 from offers.settings import ExplorationSettings, Settings
 from serving.answers import decision_answer, exposure_rows
 from serving.database import Database
@@ -31,7 +30,7 @@ def asked(tables, bundle):
     """One request for each user; each tenth wants to know why."""
     state = State(tables, bundle.layout, bundle.tiers, 7, DeletedUsers(b"key", set()))
     requests = asked_for_all(tables, state, NOW)
-    return [replace(one, explain=number % 10 == 0, channel="app") for number, one in enumerate(requests)]
+    return [one._replace(explain=number % 10 == 0, channel="app") for number, one in enumerate(requests)]
 
 
 def records_of(basis, asked):
@@ -46,7 +45,7 @@ def test_a_record_gives_back_the_request_to_the_last_bit(basis, asked):
     for one, record in zip(asked, records_of(basis, asked), strict=True):
         again = asked_of(from_text(to_text(record)))
         assert again.profile.dtype == np.float32 and again.profile.tobytes() == one.profile.tobytes()
-        assert replace(again, profile=one.profile) == one
+        assert again._replace(profile=one.profile) == one
 
 
 def test_what_is_asked_again_is_decided_and_written_alike(basis, asked):
@@ -80,15 +79,23 @@ def test_without_the_id_the_record_says_who_is_in_the_holdout(basis, asked):
 
 
 def test_a_seed_of_several_numbers_comes_back(basis, asked):
-    (decision,) = recommend(basis.bundle, SETTINGS, [replace(asked[0], seed=(3, 5))], NOW)
+    (decision,) = recommend(basis.bundle, SETTINGS, [asked[0]._replace(seed=(3, 5))], NOW)
     assert asked_of(from_text(to_text(record_of("d", "u", decision, basis)))).seed == (3, 5)
+
+
+def test_a_seed_that_is_a_state_comes_back(basis, asked):
+    seed = new_seed()
+    first, again = (
+        recommend(basis.bundle, SETTINGS, [one._replace(seed=seed) for one in asked], NOW) for _ in range(2)
+    )
+    assert [one.offered for one in first] == [one.offered for one in again]
+    assert asked_of(from_text(to_text(record_of("d", "u", first[0], basis)))).seed == seed
 
 
 def test_prices_and_load_come_back_and_decide_again(basis, asked):
     n_services = len(basis.bundle.catalog)
     dear = [
-        replace(
-            one,
+        one._replace(
             choice_load=0.1 * (number % 5),
             money=0.2 * (number % 3),
             showing=np.full(n_services, 0.3 * (number % 2)),
