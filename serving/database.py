@@ -95,7 +95,7 @@ exposures = sa.Table(
     _number(),
     sa.Column("slate_id", sa.Text, nullable=False),  # the decision_id
     sa.Column("position", sa.Integer, nullable=False),
-    sa.Column("user_id", sa.Text, nullable=False, index=True),
+    sa.Column("user_id", sa.Text, nullable=False),  # without an index: a page of the disk for each decision
     sa.Column("shown_at_us", sa.BigInteger, nullable=False),
     sa.Column("service_id", sa.Text, nullable=False),  # "": nothing was shown
     sa.Column("propensity", sa.Float, nullable=False),
@@ -147,7 +147,7 @@ facts = sa.Table(
 
 FOLLOWED = (events, feedback, decisions, exposures, deleted_users)  # by their numbers, in this order
 
-SCHEMA = 4  # of the tables above; 0: none yet, or SQLite's first
+SCHEMA = 5  # of the tables above; 0: none yet, or SQLite's first
 _MIGRATIONS = {  # from the schema of this number to the next
     1: (
         "ALTER TABLE decisions ADD COLUMN bundle TEXT NOT NULL DEFAULT ''",
@@ -157,6 +157,7 @@ _MIGRATIONS = {  # from the schema of this number to the next
     ),
     2: (),  # tables alone, which are made where they are not there
     3: (),  # numbers: _number_rows
+    4: ("DROP INDEX IF EXISTS ix_exposures_user_id",),
 }
 
 

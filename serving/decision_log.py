@@ -103,7 +103,13 @@ def find(connection: sa.Connection, decision_id: str) -> Record | None:
     return None if found is None else from_text(found)
 
 
+def shown_to(user_id: str) -> sa.ColumnElement[bool]:
+    """Which rows of ``exposures`` are a user's: those of the user's decisions, which have an index."""
+    about = sa.select(decisions.c.decision_id).where(decisions.c.user_id == user_id)
+    return exposures.c.slate_id.in_(about)
+
+
 def forget(connection: sa.Connection, user_id: str) -> int:
     """Remove all decisions about a user; returns their number."""
-    connection.execute(exposures.delete().where(exposures.c.user_id == user_id))
+    connection.execute(exposures.delete().where(shown_to(user_id)))
     return connection.execute(decisions.delete().where(decisions.c.user_id == user_id)).rowcount

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         n_rows = min(1 << (len(rows) - start).bit_length() - 1, _MOST)
         some, start = rows[start : start + n_rows], start + n_rows
         statement = _insertion(table, tuple(some[0]), n_rows, connection.dialect.paramstyle)
-        connection.exec_driver_sql(statement, tuple(value for row in some for value in row.values()))
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(row.values() for row in some)))
 
 
 @lru_cache

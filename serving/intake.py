@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from offers.catalog import Catalog, microseconds
 from serving import quarantine
 from serving.database import Database, Job, T, events, exposures, feedback
+from serving.decision_log import shown_to
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
 from serving.following import Following
@@ -250,9 +251,10 @@ def _refusals(rows: Sequence[Any], verdicts: Sequence[Verdict]) -> list[quaranti
 
 def _rows_of(connection: sa.Connection, user_id: str) -> list[Sequence[Any]]:
     """A user's events, feedback and exposures."""
+    of_user = (events.c.user_id == user_id, feedback.c.user_id == user_id, shown_to(user_id))
     return [
-        connection.execute(sa.select(table).where(table.c.user_id == user_id)).all()
-        for table in (events, feedback, exposures)
+        connection.execute(sa.select(table).where(rows)).all()
+        for table, rows in zip((events, feedback, exposures), of_user)
     ]
 
 

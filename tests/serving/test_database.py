@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 import uvloop
 
-from serving.database import SCHEMA, Database, decisions, facts, kept
+from serving.database import SCHEMA, Database, decisions, exposures, facts, kept
+from serving.decision_log import shown_to
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_old_and_new_files_have_the_same_tables(tmp_path):
     with sqlite3.connect(tmp_path / "old.db") as older:
         older.executescript(FIRST_SCHEMA)
     older.close()
-    columns = []
+    columns, indexes = [], []
     for name in ("old.db", "new.db"):
         Database(tmp_path / name).close()
         with sqlite3.connect(tmp_path / name) as file:
@@ -154,9 +155,20 @@ def test_old_and_new_files_have_the_same_tables(tmp_path):
             columns.append(
                 {table: {row[1:4] for row in file.execute(f"PRAGMA table_info({table})")} for table in tables}
             )
+            indexes.append(
+                {row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+            )
             assert file.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
         file.close()
-    assert columns[0] == columns[1]
+    assert columns[0] == columns[1] and indexes[0] == indexes[1]
+
+
+def test_what_was_shown_to_a_user_is_found_without_reading_what_others_were(tmp_path):
+    database = Database(tmp_path / "state.db")
+    found = str(sa.select(exposures).where(shown_to("u1")).compile(compile_kwargs={"literal_binds": True}))
+    plan = database.run_now(lambda c: [row[-1] for row in c.exec_driver_sql(f"EXPLAIN QUERY PLAN {found}")])
+    assert any("SEARCH exposures" in step for step in plan) and not any("SCAN" in step for step in plan)
+    database.close()
 
 
 def test_a_file_of_a_newer_schema_is_refused_and_left_as_it_is(tmp_path):
