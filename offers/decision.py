@@ -19,7 +19,7 @@ from offers.policy import decide
 from offers.ranking import is_known, terms_of
 from offers.seeds import Seed, generator_of
 from offers.settings import DecisionSettings, Settings
-from offers.types import AtMost, Estimates, ListRules, Prices, Refusal, Slates
+from offers.types import AtMost, Estimates, ListRules, Prices, Slates
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,10 @@ class Decisions:
         return most
 
     @cached_property
-    def _unknown(self) -> NDArray[np.bool_]:
-        """What may be offered, had the models a sound estimate of it."""
-        return self.allowed.mask & ~self.candidates
-
-    @cached_property
-    def _has_unknown(self) -> list[bool]:
-        has_unknown: list[bool] = np.any(self._unknown, axis=1).tolist()
-        return has_unknown
+    def _unknown(self) -> NDArray[np.bool_] | None:
+        """What may be offered, had the models a sound estimate of it; None where they have one of all."""
+        unknown = self.allowed.mask & ~self.candidates
+        return unknown if unknown.any() else None
 
     def _bounds(self, user: int) -> Bounds:
         """What the policy's list of this user was bound by."""
@@ -112,13 +108,13 @@ class Decisions:
             usual_longest=settings.max_services,
         )
 
-    def refusals(self, user: int) -> tuple[Refusal, ...]:
-        """Each service that this user may not be shown, and why."""
+    def refusals(self, user: int) -> dict[int, str]:
+        """Why each service may not be shown to this user, by catalogue position."""
         refused = self.allowed.refusals(user)
-        if not self._has_unknown[user]:
-            return refused
-        ids, why = self.allowed.catalog.ids, "the models have no sound estimate of it for this user"
-        return refused + tuple(Refusal(ids[place], why) for place in np.flatnonzero(self._unknown[user]))
+        if self._unknown is not None:
+            unknown = np.flatnonzero(self._unknown[user]).tolist()
+            refused |= dict.fromkeys(unknown, "the models have no sound estimate of it for this user")
+        return refused
 
 
 def make_decisions(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from offers import availability
 from offers.catalog import Catalog
 from offers.rule_evaluation import Facts, RuleVerdicts, evaluate
 from offers.rules import RuleSet
-from offers.types import ListRules, Refusal
+from offers.types import ListRules
 
 _ALLOWED, _NOT_YET, _ENDED, _TIER, _SCENARIO, _CAPACITY, _RULE, _FURTHER = range(8)
 RULE, TRACK, HOLDOUT, BUDGET = "rule", "track", "holdout", "budget"
@@ -39,14 +39,6 @@ class Eligibility:
         """What lists must keep to by the benefit rules; None where none were asked."""
         return None if self.ruled is None else self.ruled.list_rules(self.mask)
 
-    @cached_property
-    def _refused(self) -> list[list[int]]:
-        """The catalogue positions that are refused to each user."""
-        refused: list[list[int]] = [[] for _ in self.mask]
-        for user, position in np.argwhere(~self.mask).tolist():
-            refused[user].append(position)
-        return refused
-
     def without(self, refused: NDArray[np.bool_], reason: Reason, kind: str) -> "Eligibility":
         """The same less these services, shape (n_users, n_services); what was refused keeps its reason."""
         verdict = np.where(self.mask & refused, np.int8(_FURTHER + len(self.further)), self.verdict)
@@ -58,16 +50,19 @@ class Eligibility:
             kinds=(*self.kinds, kind),
         )
 
-    def refusals(self, user: int) -> tuple[Refusal, ...]:
-        """Each service refused to the user in this row, in catalogue order, with the first reason."""
-        return tuple(
-            Refusal(self.catalog.ids[position], self._reason(user, position))
-            for position in self._refused[user]
-        )
+    def refusals(self, user: int) -> dict[int, str]:
+        """The first reason for each service refused to the user in this row, by catalogue position."""
+        verdicts = self.verdict[user].tolist()
+        return {
+            position: self._reason(verdict, user, position)
+            for position, verdict in enumerate(verdicts)
+            if verdict != _ALLOWED
+        }
 
-    def _reason(self, user: int, position: int) -> str:
+    def _reason(self, verdict: int, user: int, position: int) -> str:
         service = self.catalog.services[position]
-        verdict = self.verdict[user, position]
+        if verdict == _TIER:
+            return _other_tier(service.tiers, self.tiers[user])
         if verdict >= _FURTHER:
             return self.further[verdict - _FURTHER](user, position)
         if verdict == _NOT_YET:
@@ -78,9 +73,7 @@ class Eligibility:
             return self.ruled.reason(user, position)
         if verdict == _CAPACITY:
             return f"its capacity of {service.capacity_per_day} a day is used up"
-        if verdict == _SCENARIO:
-            return f"made for the scenario {service.scenario}; asked for {self.scenarios[user]}"
-        return f"only for tiers {', '.join(service.tiers)}; the user is in {self.tiers[user]}"
+        return f"made for the scenario {service.scenario}; asked for {self.scenarios[user]}"
 
 
 def eligible(
@@ -115,7 +108,7 @@ def eligible(
     >>> found.mask.tolist()
     [[True, False], [True, True]]
     >>> found.refusals(0)
-    (Refusal(service_id='lounge', reason='only for tiers gold; the user is in basic'),)
+    {1: 'only for tiers gold; the user is in basic'}
     """
     now = np.asarray(now_us, dtype=np.int64)
     if now.ndim > 1 or (now.ndim == 1 and len(now) != len(tiers)):
@@ -141,6 +134,11 @@ def eligible(
     for kind, applies in reversed(refused.items()):
         np.copyto(verdict, kind, where=applies)
     return Eligibility(verdict == _ALLOWED, catalog, tuple(tiers), where, verdict, ruled)
+
+
+@lru_cache(1024)  # the most frequent reason of all
+def _other_tier(tiers: tuple[str, ...], tier: str) -> str:
+    return f"only for tiers {', '.join(tiers)}; the user is in {tier}"
 
 
 def _text(at_us: int) -> str:

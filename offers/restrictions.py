@@ -44,7 +44,7 @@ def restrict(
     >>> tracks = tracks_of(["basic"], catalog, settings)
     >>> held = memberships(["u1"], settings.exploration, (), catalog, tracks.services, 0)
     >>> restrict(eligible(catalog, ["basic"], 0), tracks, held).refusals(0)
-    (Refusal(service_id='lounge', reason='of the track high; the user is in none'),)
+    {1: 'of the track high; the user is in none'}
     """
     if tracks.names:
         allowed = allowed.without(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +71,3 @@ class ListRules:
 
     at_most: tuple[AtMost, ...]
     must_show: NDArray[np.bool_]  # (n_users, n_services) in every list where eligible, whatever its value
-
-
-class Refusal(NamedTuple):
-    """Why a service may not be offered to this user now."""
-
-    service_id: str
-    reason: str

@@ -19,7 +19,7 @@ from offers.rules import RuleSet
 from offers.seeds import Seed
 from offers.settings import DecisionSettings, Settings
 from offers.tracks import Tracks, tracks_of
-from offers.types import Estimates, Prices, Refusal
+from offers.types import Estimates, Prices
 from serving.explanation import Explanation, explain
 from training.bundle import Bundle
 
@@ -72,7 +72,7 @@ class Decision(NamedTuple):
     offered: tuple[Offered, ...]  # best first
     slate_propensity: float
     n_reason: str
-    refusals: tuple[Refusal, ...]
+    refusals: Mapping[int, str]  # why, by catalogue position
     rules: str  # the hash of the rules that were asked; "": none
     policy_list: tuple[int, ...]  # catalogue positions, without exploration
     worth_by_length: tuple[float, ...]
@@ -143,14 +143,18 @@ def without_exploration(bundle: Bundle, settings: Settings, decision: Decision) 
     return decision._replace(arm=POLICY, offered=shown, n_reason=reason)
 
 
-def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64]:
+def _loads(asked: Sequence[Asked], decision: DecisionSettings) -> NDArray[np.float64] | None:
+    if all(one.choice_load is None for one in asked):
+        return None
     return np.array(
         [decision.choice_load if one.choice_load is None else one.choice_load for one in asked],
         dtype=np.float64,
     )
 
 
-def _prices(asked: Sequence[Asked], n_services: int) -> Prices:
+def _prices(asked: Sequence[Asked], n_services: int) -> Prices | None:
+    if not any(one.money or one.showing is not None for one in asked):
+        return None
     showing = np.zeros((len(asked), n_services))
     for user, one in enumerate(asked):
         if one.showing is not None:

@@ -6,6 +6,7 @@ what all decisions of a bundle or of some settings share is kept once (``serving
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,6 @@ import orjson
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from offers.catalog import Catalog
 from offers.rule_evaluation import Past
 from offers.settings import Settings
 from serving.kept import Names, kept_settings
@@ -91,7 +91,7 @@ def record_of(decision_id: str, user_id: str, decision: Decision, basis: Basis) 
         "n_reason": decision.n_reason,
         "policy_list": list(decision.policy_list),
         "worth_by_length": list(decision.worth_by_length),  # JSON has null for −inf
-        "refusals": _by_reason(decision, basis.bundle.catalog),
+        "refusals": _by_reason(decision.refusals),
         "uptake": _packed("uptake", estimates.uptake[0]),
         "uplift_margin": _packed("uplift_margin", estimates.uplift_margin[0]),
     }
@@ -176,9 +176,9 @@ def _shown(one: Offered) -> list[Any]:
     return [*row, one.why.base, one.why.rest, reasons]
 
 
-def _by_reason(decision: Decision, catalog: Catalog) -> dict[str, list[int]]:
+def _by_reason(refusals: Mapping[int, str]) -> dict[str, list[int]]:
     """The positions of the refused services by reason, for many share one."""
     found: dict[str, list[int]] = {}
-    for refusal in decision.refusals:
-        found.setdefault(refusal.reason, []).append(catalog.position_of[refusal.service_id])
+    for place, reason in refusals.items():
+        found.setdefault(reason, []).append(place)
     return found

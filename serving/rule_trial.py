@@ -127,7 +127,7 @@ def _examples(
     for user in np.flatnonzero(differs)[:_N_EXAMPLES].tolist():
         before, after = ([ids[place] for place in one.services[user] if place >= 0] for one in slates)
         gone = set(before) - set(after)
-        why = {one.service_id: one.reason for one in allowed[1].refusals(user) if one.service_id in gone}
+        why = {ids[place]: why for place, why in allowed[1].refusals(user).items() if ids[place] in gone}
         found.append({"user_id": user_ids[user], "before": before, "after": after, "why_not": why})
     return tuple(found)
 

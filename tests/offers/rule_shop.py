@@ -80,7 +80,7 @@ def ask(
 
 def reasons(found):
     """Why each refused service is refused."""
-    return {one.service_id: one.reason for one in found.refusals(0)}
+    return {CATALOG.ids[place]: reason for place, reason in found.refusals(0).items()}
 
 
 def by_service(**numbers):

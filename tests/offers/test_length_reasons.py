@@ -119,8 +119,7 @@ def test_a_budget_of_nothing_shows_what_is_free_or_nothing_and_each_refusal_says
         assert found.price.tolist() == [np.inf]
         kept = allowed.without(found.barred, lambda user, place: why, "budget")
         made = make_decisions(estimates, kept, SETTINGS, np.array([False]), [1])
-        assert [refusal.service_id for refusal in made.refusals(0)] == refused
-        assert {refusal.reason for refusal in made.refusals(0)} == {why}
+        assert made.refusals(0) == {CATALOG.position_of[service_id]: why for service_id in refused}
         assert made.n_reason(0) == sentence
 
 

@@ -34,7 +34,7 @@ def restricted(*closed, settings=SETTINGS):
 
 
 def reasons(allowed, user):
-    return {refusal.service_id: refusal.reason for refusal in allowed.refusals(user)}
+    return {CATALOG.ids[place]: reason for place, reason in allowed.refusals(user).items()}
 
 
 def test_each_refusal_has_the_first_reason():

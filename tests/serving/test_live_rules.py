@@ -75,8 +75,8 @@ def test_batch_and_service_apply_the_rules_alike(tables, bundle, text, vocabular
         mine = rows[(rows["user_id"] == user_id) & (rows["service_id"] != "")]["service_id"].tolist()
         assert mine == [bundle.catalog.ids[one.position] for one in decision.offered]
         assert decision.rules == rules.digest
-        assert all(one.reason.startswith("rule `") for one in decision.refusals)
-        assert not {one.service_id for one in decision.refusals} & set(mine)
+        assert all(reason.startswith("rule `") for reason in decision.refusals.values())
+        assert not {bundle.catalog.ids[place] for place in decision.refusals} & set(mine)
         refused += len(decision.refusals)
     assert refused > 20
 
@@ -127,7 +127,7 @@ def test_the_capacity_of_a_day_is_not_exceeded_by_a_batch(tables, bundle, clock,
     database.close()
     assert shown <= 3
     assert any(
-        "its capacity of 3 a day" in r.reason for made in from_now for d in made for r in d.refusals
+        "its capacity of 3 a day" in why for made in from_now for d in made for why in d.refusals.values()
     ) == (shown == 3)
 
 

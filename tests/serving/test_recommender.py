@@ -7,7 +7,6 @@ from offers.exploration import in_holdout, propensity
 from offers.list_counts import FeasibleLists
 from offers.policy import decide
 from offers.settings import DecisionSettings, ExplorationSettings, Settings
-from offers.types import Refusal
 from serving.deletion import DeletedUsers
 from serving.recommender import Asked, recommend
 from serving.state import State
@@ -101,8 +100,8 @@ def test_refused_services_are_never_shown_and_have_a_reason(bundle, asked):
     settings = Settings(exploration=ExplorationSettings(holdout=0.0, explore=0.5))
     for decision in recommend(narrow, settings, asked[:50], NOW):
         assert 0 not in [one.position for one in decision.offered]
-        assert [refusal.service_id for refusal in decision.refusals] == [first.service_id]
-        assert "only for tiers no such" in decision.refusals[0].reason
+        assert list(decision.refusals) == [0]
+        assert "only for tiers no such" in decision.refusals[0]
 
 
 def test_a_service_without_a_sound_estimate_is_never_shown(bundle, asked):
@@ -115,8 +114,7 @@ def test_a_service_without_a_sound_estimate_is_never_shown(bundle, asked):
     settings = Settings(exploration=ExplorationSettings(holdout=0.0, explore=1.0))
     for decision in recommend(unsure, settings, asked[:50], NOW):
         assert 0 not in [one.position for one in decision.offered]
-        unknown = Refusal(bundle.catalog.ids[0], "the models have no sound estimate of it for this user")
-        assert decision.refusals == (unknown,)
+        assert decision.refusals == {0: "the models have no sound estimate of it for this user"}
 
 
 def test_nobody_asked_for_means_no_decision(bundle):
