@@ -84,7 +84,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
         "tier": record["tier"],
         "max_services": record["max_services"],
         "slate_propensity": record["slate_propensity"],
-        "inclusion": {names.service_id[place]: inclusion for place, *_, inclusion in _numbers(record)},
+        "inclusion": {names.service_id[row[0]]: row[N_NUMBERS - 1] for row in record["shown"]},
         "policy_list": [names.service_id[place] for place in record["policy_list"]],
         "worth_by_length": [
             None if worth is None else number_or_none(worth) for worth in record["worth_by_length"]
@@ -112,7 +112,7 @@ def decision_in_full(record: Record, names: Names, settings: Settings) -> dict[s
 
 def exposure_rows(record: Record, names: Names) -> list[dict[str, Any]]:
     """The decision as rows of the table ``exposures``; a list of nothing is one row without a service."""
-    shown = [(names.service_id[place], propensity) for place, *_, propensity, _ in _numbers(record)]
+    shown = [(names.service_id[place], propensity) for place, _, _, _, _, propensity, *_ in record["shown"]]
     return [
         {
             "slate_id": record["decision_id"],
@@ -175,11 +175,6 @@ def _named(places: dict[str, list[int]] | None, names: Names) -> dict[str, list[
     if places is None:
         return None
     return {key: [names.service_id[place] for place in some] for key, some in places.items()}
-
-
-def _numbers(record: Record) -> list[list[Any]]:
-    """The numbers of each service shown, without reasons."""
-    return [row[:N_NUMBERS] for row in record["shown"]]
 
 
 def _offer(rank: int, row: list[Any], names: Names) -> dict[str, Any]:
