@@ -126,7 +126,7 @@ def _prices(
     settings: DecisionSettings, prices: Prices | None, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if prices is None:
-        return np.full(shape[0], settings.money_price), np.broadcast_to(0.0, shape)
+        return np.full(shape[0], settings.money_price), np.zeros(shape)
     _check_amounts("prices.money", prices.money, shape[:1])
     _check_amounts("prices.showing", prices.showing, shape)
     return settings.money_price + prices.money, prices.showing

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, ClassVar
 
@@ -79,7 +80,8 @@ class HierarchicalRidge:
         total = np.zeros((len(known.of_user), len(factors)))
         # a sum column by column, unlike a matrix product, is the same for one row and for many
         for scale, factor in zip(self.basis_.scales, factors.T, strict=True):
-            total += scale.apply(known.column(scale.column)) ** power * factor
+            score = scale.apply(known.column(scale.column))
+            total += (score if power == 1 else score**power) * factor
         return total
 
     def dump(self, texts: dict[str, str]) -> dict[str, Any]:
@@ -115,8 +117,13 @@ class Scale:
         """Standardised scores, of the shape of the values."""
         if len(self.knots) == 1:
             return np.where(values == self.knots[0], self.scores[1], self.scores[0])
-        scores = np.interp(values, self.knots, self.scores)
+        scores = np.interp(values, *self._points)
         return np.where(np.isnan(values), 0.0, scores)
+
+    @cached_property
+    def _points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Knots and scores as numpy takes them: to make arrays of them takes longer than to look one up."""
+        return np.array(self.knots, dtype=np.float64), np.array(self.scores, dtype=np.float64)
 
 
 @dataclass(frozen=True)
