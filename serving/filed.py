@@ -25,6 +25,7 @@ from features.user_ids import UserIds
 from serving.shown_today import ShownToday
 
 _REVENUE_DAYS = 28
+_BEFORE_ALL_US = -(1 << 62)
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,18 @@ class FiledRows:
     events: Hashes
     slates: Hashes
     feedback: Hashes
+    last_slate_us: int  # when the youngest list was shown; before all times where there is none
 
     def has_event(self, event_id: str) -> bool:
         return _holds(self.events, hash_of(event_id))
 
-    def has_slate(self, slate_id: str) -> bool:
+    def has_slate(self, slate_id: str, shown_at_us: int) -> bool:
+        """Does it hold this list? Younger lists than its own need no look into the index, page by page.
+
+        A day is for folders whose times were rounded.
+        """
+        if shown_at_us > self.last_slate_us + DAY_US:
+            return False
         return _holds(self.slates, hash_of(slate_id))
 
     def has_feedback(self, user_id: str, at_us: int, service_id: str) -> bool:
@@ -141,6 +149,7 @@ class Filed:
         """The rest, as JSON holds it."""
         return {
             "channels": list(self.channels),
+            "last_slate_us": self.rows.last_slate_us,
             "revenue_a_day": self.sales.revenue_a_day,
             "used_services": list(self.sales.service_ids),
         }
@@ -152,7 +161,12 @@ class Filed:
         return cls(
             history=history_of(arrays, layout),
             user_ids=user_ids,
-            rows=FiledRows(arrays["rows.events"], arrays["rows.slates"], arrays["rows.feedback"]),
+            rows=FiledRows(
+                arrays["rows.events"],
+                arrays["rows.slates"],
+                arrays["rows.feedback"],
+                facts["last_slate_us"],
+            ),
             sales=Sales(
                 facts["revenue_a_day"],
                 arrays["sales.used_at_us"],
@@ -176,6 +190,7 @@ class _Gathered:
         self._keys, self._uses = _Columns(), _Columns()
         self._used_services: list[pd.Series] = []
         self._channels: dict[str, None] = {}  # in the order in which they came
+        self._last_slate_us = _BEFORE_ALL_US
 
     def add(self, piece: Piece) -> None:
         """Take what is needed; `users` is the first piece."""
@@ -190,6 +205,7 @@ class _Gathered:
                 self._add_events(rows, columns)
             if piece.table == "exposures":
                 self._keys.add(slates=_unique(_hashes(rows["slate_id"])))
+                self._last_slate_us = int(_us(rows["shown_at"]).max(initial=self._last_slate_us))
                 self._channels |= dict.fromkeys(map(str, rows["channel"].unique()))
             if piece.table == "feedback":
                 users, at_us = self._user_hashes[piece.user], columns["at_us"].view(np.uint64)
@@ -207,7 +223,7 @@ class _Gathered:
         keys, sales = self._keys.taken(), self._sales()
         events = keys.pop("events")
         events.sort()
-        rows = FiledRows(events, _unique(keys["slates"]), _unique(keys["feedback"]))
+        rows = FiledRows(events, _unique(keys["slates"]), _unique(keys["feedback"]), self._last_slate_us)
         logs = {name: columns.taken() for name, columns in self._logs.items()}
         history = History.of_columns(self._users, self._user_ids, logs, self._layout, uptake_days)
         return {

@@ -36,7 +36,7 @@ from training.bundle_files import sync
 
 logger = logging.getLogger("perkwise")
 
-FORMAT = 1  # of the files, and of what they mean: profiles made of them must be those of the tables
+FORMAT = 2  # of the files, and of what they mean: profiles made of them must be those of the tables
 MANIFEST = "manifest.json"
 _BYTES_A_SECOND = 7e6  # of tables read, checked and sorted; measured on one core
 _ALWAYS_US = 2**62

@@ -205,7 +205,8 @@ class State:
             if not self._filed.has_feedback(row.user_id, row.at_us, row.service_id):
                 self.add_feedback(row.user_id, row.at_us, row.nps, row.service_id)
         for row in exposures:
-            if row.user_id and row.service_id and not self._filed.has_slate(row.slate_id):
+            is_shown = row.user_id and row.service_id
+            if is_shown and not self._filed.has_slate(row.slate_id, row.shown_at_us):
                 self.add_exposure(row.user_id, row.shown_at_us, row.service_id)
                 if counting:
                     self.count_showing(row.shown_at_us, row.service_id)

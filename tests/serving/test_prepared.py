@@ -86,12 +86,15 @@ def test_everything_else_is_that_of_the_tables_too(folder, filed, tables, bundle
     assert mapped.facts() == filed.facts()
     assert list(mapped.channels) == tables.exposures["channel"].unique().tolist()
     assert all(mapped.rows.has_event(event_id) for event_id in tables.events["event_id"])
-    assert all(mapped.rows.has_slate(slate_id) for slate_id in tables.exposures["slate_id"])
+    shown_us = tables.exposures["shown_at"].to_numpy("datetime64[us]").astype(np.int64)
+    for slate_id, at in zip(tables.exposures["slate_id"], shown_us.tolist(), strict=True):
+        assert mapped.rows.has_slate(slate_id, at)
+    assert not mapped.rows.has_slate("nobody's", int(shown_us.max()))
     at_us = tables.feedback["at"].to_numpy("datetime64[us]").astype(np.int64)
     for user_id, at, service_id in zip(tables.feedback["user_id"], at_us, tables.feedback["service_id"]):
         assert mapped.rows.has_feedback(user_id, int(at), service_id)
         assert not mapped.rows.has_feedback(user_id, int(at) + 1, service_id)
-    assert not mapped.rows.has_event("nobody's") and not mapped.rows.has_slate("nobody's")
+    assert not mapped.rows.has_event("nobody's")
 
 
 def test_what_was_shown_of_late_is_counted_as_row_by_row(folder, filed, bundle):

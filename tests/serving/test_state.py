@@ -77,6 +77,23 @@ def test_of_a_deleted_user_nothing_is_known_whatever_the_folder_says(state, dele
     assert feature(bundle, state.profile(user_id, NOW), "frequency_all") == 0
 
 
+def test_of_the_youngest_lists_each_is_looked_for_in_the_folder(state, tables, bundle):
+    """One that the folder holds with a rounded time is still known; one that it cannot hold yet counts."""
+    lists = tables.exposures[tables.exposures["service_id"] != ""]
+    youngest = lists.loc[lists["shown_at"].idxmax()]
+    at_us = int(youngest["shown_at"].timestamp() * 1e6)
+    user_id = youngest["user_id"]
+    for slate_id, shown_at_us, n_rows in (
+        (youngest["slate_id"], at_us, 0),
+        (youngest["slate_id"], at_us + 23 * 3600 * 10**6, 0),
+        ("another", at_us, 1),
+        ("a third", at_us + 10 * 86_400 * 10**6, 2),
+    ):
+        row = SimpleNamespace(**{**youngest, "slate_id": slate_id, "shown_at_us": shown_at_us})
+        state.load([], [], [row])
+        assert state.n_live_rows(user_id) == n_rows
+
+
 def test_rows_that_the_data_folder_holds_by_now_do_not_count_twice(state, tables, bundle):
     event, answer = tables.events.iloc[0], tables.feedback.iloc[0]
     shown = tables.exposures[tables.exposures["service_id"] != ""].iloc[0]
