@@ -18,7 +18,7 @@ from offers.calendar import DAY_US
 from offers.settings import Settings
 from offers.tracks import check_services
 from serving import answers, decision_log, intake, kept, prepared, quarantine
-from serving.database import Database, events, exposures, feedback
+from serving.database import Database
 from serving.deciding import Deciding, names_of
 from serving.decision_log import RequestConflict
 from serving.deletion import DeletedUsers, Receipt, hashes_in
@@ -32,6 +32,7 @@ from serving.records import is_replayable, keep_basis
 from serving.schemas import FeedbackRequest, RecommendRequest, faults
 from serving.spending import keep_spent, read_shifts, spending_of, start_of_periods
 from serving.state import State
+from serving.tables import events, exposures, feedback
 from training.bundle import Bundle
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from serving.database import decisions, exposures
 from serving.insertion import insert
 from serving.records import Record, from_text, to_text
+from serving.tables import decisions, exposures
 
 _CONFLICT = "request_id was used before for another request: send the same body again, or take a new id."
 

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from serving.database import Database, deleted_users, facts
+from serving.database import Database
+from serving.tables import deleted_users, facts
 
 
 class DeletedUsers:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from features.contract.reading import read_parts, table_files
 from features.tables import TABLES, Tables, write_table
 from offers.types import Progress
-from serving.database import events, exposures, feedback
 from serving.deletion import DeletedUsers
+from serving.tables import events, exposures, feedback
 
 MARK = "export.json"  # by which a later export knows that the folder is its own
 

@@ -18,11 +18,12 @@ from features.pipeline import compute
 from features.tiers import TIER_COLUMN
 from serving.child import end_with_parent
 from serving.config import ServeConfig
-from serving.database import events, exposures, feedback, reading
+from serving.database import reading
 from serving.deletion import DeletedUsers
 from serving.kept_scores import FORMAT, MANIFEST, NEVER, ROWS, check_of, key_of, row_type, scores_beside
 from serving.prepared import Recipe, prepared, prepared_beside
 from serving.state import State
+from serving.tables import events, exposures, feedback
 from training.bundle import Bundle, read_bundle
 from training.bundle_files import sync
 

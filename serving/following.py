@@ -11,22 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.database import (
-    FOLLOWED,
-    Database,
-    decisions,
-    deleted_users,
-    events,
-    exposures,
-    feedback,
-    newest_numbers,
-)
+from serving.database import Database
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable, trouble_of
 from serving.live_budgets import LiveBudgets
 from serving.shared import Numbers
 from serving.spending import shown_of
 from serving.state import State
+from serving.tables import FOLLOWED, decisions, deleted_users, events, exposures, feedback, newest_numbers
 
 _DELETED = FOLLOWED.index(deleted_users)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from offers.catalog import Catalog, microseconds
 from serving import quarantine
-from serving.database import Database, Job, T, events, exposures, feedback
+from serving.database import Database, Job, T
 from serving.decision_log import shown_to
 from serving.deletion import DeletedUsers
 from serving.engines import Unavailable
@@ -18,6 +18,7 @@ from serving.following import Following
 from serving.insertion import insert
 from serving.schemas import EventRow, Fault, FeedbackRequest, fault_of
 from serving.state import State
+from serving.tables import events, exposures, feedback
 
 ACCEPTED, DUPLICATE, CONFLICT, REJECTED = "accepted", "duplicate", "conflict", "rejected"
 

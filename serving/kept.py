@@ -8,7 +8,7 @@ import orjson
 import sqlalchemy as sa
 
 from offers.settings import Settings, parse_settings
-from serving.database import kept
+from serving.tables import kept
 from training.bundle import Bundle
 
 SETTINGS, NAMES, RULES = "settings", "names", "rules"

@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.database import rejected
 from serving.insertion import insert
+from serving.tables import rejected
 
 KEPT = 100_000  # rows; older ones make room
 _LONGEST = 4096  # characters of a row

@@ -14,7 +14,6 @@ from offers.rules import RuleSet
 from offers.settings import Settings
 from offers.types import Estimates, Progress
 from serving import kept
-from serving.database import decisions
 from serving.ladder import CONSTANT_LIST, TIER_LIST
 from serving.recommender import Asked, estimates_of, recommend
 from serving.records import (
@@ -28,6 +27,7 @@ from serving.records import (
     record_of,
     to_text,
 )
+from serving.tables import decisions
 from training.bundle import Bundle
 
 _ROWS_AT_ONCE = 4096

@@ -17,11 +17,11 @@ from offers.calendar import DAY_US, HOUR_US, MINUTE_US
 from offers.catalog import Catalog
 from offers.pacing import Account, Forecast, Shift, forecast, is_throttled, period_of
 from offers.settings import Settings
-from serving.database import decisions, events, spent
 from serving.filed import Sales
 from serving.kept import Names
 from serving.kept import read as read_kept
 from serving.records import from_text, is_replayable
+from serving.tables import decisions, events, spent
 
 _ENDLESS = 1e18  # currency units
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serving.client import AsyncClient, Client, Event, Refused, Unreachable
-from serving.database import decisions, events
 from serving.keys import KeyFile
+from serving.tables import decisions, events
 from tests.serving.live import is_whole, make_guard, serving
 
 SLOWLY = {"timeout_s": 20}

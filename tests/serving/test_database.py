@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 import uvloop
 
-from serving.database import SCHEMA, Database, decisions, exposures, facts, kept
+from serving.database import Database
 from serving.decision_log import shown_to
+from serving.tables import SCHEMA, decisions, exposures, facts, kept
 
 
 @pytest.fixture

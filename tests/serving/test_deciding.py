@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from serving.application import Application
-from serving.database import Database, decisions
+from serving.database import Database
 from serving.schemas import RecommendRequest
+from serving.tables import decisions
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ import sqlalchemy as sa
 
 from offers.settings import parse_settings
 from serving.application import Application
-from serving.database import SCHEMA, Database, decisions, events, facts, metadata, reading
+from serving.database import Database, reading
 from serving.engines import DAMAGED, FAILING, FULL, LOCKED, UNREACHABLE, trouble_of
 from serving.routes import make_app
+from serving.tables import SCHEMA, decisions, events, facts, metadata
 from tests.serving.live import make_guard, serving
 from tests.serving.postgres import Server, binaries_or_skip
 
@@ -371,7 +372,9 @@ def test_on_a_full_disk_it_answers_goes_on_and_starts_again(small_disk, open_app
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from serving.database import *
+from serving.database import Database
+from serving.engines import Unavailable
+from serving.tables import facts
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 database = Database(Path(sys.argv[1]))
 put = lambda c, n: c.execute(facts.insert().values(name=str(n), value="x" * 2000))

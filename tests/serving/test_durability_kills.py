@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from serving.config import ServeConfig
-from serving.database import decisions, events, reading
+from serving.database import reading
+from serving.tables import decisions, events
 from tests.project import free_port
 from tests.serving.own_process import children, started, wait_until_ready
 

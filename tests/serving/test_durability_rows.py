@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from serving.application import Application
-from serving.database import Database, events, rejected
+from serving.database import Database
 from serving.quarantine import Refusal, keep
 from serving.routes import make_app
+from serving.tables import events, rejected
 from tests.serving.conftest import Clock
 
 GONE = "somebody who was deleted"

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from offers.settings import BudgetLimit
 from serving.application import Application, Refused
-from serving.database import Database, decisions, deleted_users, events, exposures, feedback
+from serving.database import Database
 from serving.schemas import FeedbackRequest, RecommendRequest
 from serving.shared import OwnRows, Shared
 from serving.spending import spending_of
+from serving.tables import decisions, deleted_users, events, exposures, feedback
 
 AT = "2026-05-01T12:00:00Z"
 

@@ -7,12 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from serving.application import Application
-from serving.database import Database, decisions, reading
+from serving.database import Database, reading
 from serving.fill_scores import fill
 from serving.kept_scores import ROWS, KeptScores, key_of
 from serving.replay import replay_all
 from serving.routes import make_app
 from serving.schemas import RecommendRequest
+from serving.tables import decisions
 from tests.serving.conftest import TestClient
 
 

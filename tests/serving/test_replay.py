@@ -16,10 +16,11 @@ import pytest
 
 from offers.settings import ExplorationSettings
 from serving.application import Application
-from serving.database import SCHEMA, Database, reading
+from serving.database import Database, reading
 from serving.records import from_text, numbers_of, to_text
 from serving.replay import replay_all, replay_one
 from serving.schemas import RecommendRequest
+from serving.tables import SCHEMA
 from tests.project import run as command
 from tests.project import said
 from tests.serving.conftest import Clock

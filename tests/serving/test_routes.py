@@ -12,8 +12,9 @@ import pytest
 from serving import schemas
 from serving.answers import iso
 from serving.application import Application
-from serving.database import Database, decisions, events, exposures, facts, feedback
+from serving.database import Database
 from serving.routes import MAX_BODY, make_app
+from serving.tables import decisions, events, exposures, facts, feedback
 
 DAY_US = 86_400_000_000
 

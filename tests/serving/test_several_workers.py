@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from offers.settings import BudgetLimit, ExplorationSettings, HoldoutSettings
 from serving.config import ServeConfig
-from serving.database import exposures, reading
+from serving.database import reading
 from serving.launch import serve
+from serving.tables import exposures
 from tests.project import free_port
 from tests.serving.own_process import children, started, wait_until_ready
 from tests.serving.test_process import with_settings
