@@ -75,7 +75,7 @@ class Database:
         self._writer: sa.Connection | None = None  # of the thread below
         self._jobs: queue.SimpleQueue[tuple[Job[Any], Callable[[Outcome], None]] | None] = queue.SimpleQueue()
         self._rests = threading.Event()  # the thread, which has told whatever was asked for
-        self._gives_way = False  # the event loop to the thread
+        self._giver: asyncio.AbstractEventLoop | None = None  # which gives way to the thread
         self._thread = threading.Thread(target=self._work, name="perkwise-database", daemon=True)
         self._thread.start()
 
@@ -95,8 +95,8 @@ class Database:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._put(job, partial(_tell_loop, loop, future))
-        if not self._gives_way:
-            self._gives_way = True
+        if self._giver is not loop:
+            self._giver = loop
             loop.call_soon(self._give_way, loop, _GIVEN_S)
         return await future
 
@@ -114,7 +114,7 @@ class Database:
         interval does not help it: beside a busy loop a commit of 2 ms took a second.
         """
         if self._rests.wait(seconds):
-            self._gives_way = False
+            self._giver = None
         else:
             loop.call_later(_KEPT_S, self._give_way, loop, _GLIMPSE_S)
 
