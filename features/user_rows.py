@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-_TABLES = {
+COLUMNS = {  # of each table, as UserRows has them
     "orders": ("order_at_us", "order_amount_cents", "order_margin_cents"),
     "events": ("event_at_us", "event", "event_service", "event_value"),
     "exposures": ("exposure_at_us", "exposure_service"),
@@ -53,7 +53,7 @@ class UserRows:
     feedback_service: NDArray[np.object_] = field(default_factory=_no_texts)
 
     def __post_init__(self) -> None:
-        for table, columns in _TABLES.items():
+        for table, columns in COLUMNS.items():
             lengths = {name: len(getattr(self, name)) for name in columns}
             if len(set(lengths.values())) > 1:
                 raise ValueError(f"The columns of {table} must have one length, got {lengths}.")

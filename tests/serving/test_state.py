@@ -1,3 +1,4 @@
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,6 +93,26 @@ def test_of_the_youngest_lists_each_is_looked_for_in_the_folder(state, tables, b
         row = SimpleNamespace(**{**youngest, "slate_id": slate_id, "shown_at_us": shown_at_us})
         state.load([], [], [row])
         assert state.n_live_rows(user_id) == n_rows
+
+
+def test_what_came_in_about_many_users_is_no_work_for_the_collector(state, tables):
+    before = len(gc.get_objects())
+    for number in range(3000):
+        for at_us in (NOW - 2, NOW - 1):
+            state.add_event(f"new{number}", "viewed", at_us, "", None)
+            state.add_exposure(f"new{number}", at_us, "service")
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    assert state.n_live_rows("new7") == 4
+
+
+def test_all_of_many_rows_of_a_user_are_known(state, bundle):
+    for number in range(200):
+        state.add_event("new", "viewed", NOW - 1000 + number, "", None)
+        state.add_exposure("new", NOW - 1000 + number, bundle.catalog.ids[0])
+    rows = state.rows_of("new", NOW)
+    assert state.n_live_rows("new") == 400
+    assert rows.event_at_us.tolist() == rows.exposure_at_us.tolist() == list(range(NOW - 1000, NOW - 800))
 
 
 def test_rows_that_the_data_folder_holds_by_now_do_not_count_twice(state, tables, bundle):
