@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 
 import httpx
@@ -46,6 +46,24 @@ class Sent:
         chosen = [s for at, s, status in zip(self.at, self.seconds, self.status)
                   if status == 200 and since <= at < until]  # fmt: skip
         return np.array(chosen)
+
+
+class Users:
+    """Nobody is answered twice: whoever was shown something is scored anew, which takes ten times as long."""
+
+    def __init__(self, user_ids: Sequence[str]) -> None:
+        self._left = deque(user_ids)
+
+    def next(self) -> str:
+        if not self._left:
+            raise SystemExit(
+                "every user was answered: ask for fewer rounds or shorter ones (--rounds, --seconds)"
+            )
+        return self._left.popleft()
+
+    def give_back(self, user_id: str) -> None:
+        """The user was refused, and so can be asked for again."""
+        self._left.append(user_id)
 
 
 class Connection(asyncio.Protocol):
@@ -77,7 +95,7 @@ def request_for(user_id: str) -> bytes:
     return b"POST /recommend HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
 
-async def open_loop(port: int, users: Iterator[str], per_second: float, seconds: float) -> Sent:
+async def open_loop(port: int, users: Users, per_second: float, seconds: float) -> Sent:
     """So many a second, on time, on whichever connection is free."""
     loop = asyncio.get_running_loop()
     free = [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(N_CONNECTIONS)]
@@ -86,11 +104,13 @@ async def open_loop(port: int, users: Iterator[str], per_second: float, seconds:
     start = due = time.perf_counter()
 
     async def one(connection: Connection) -> None:
-        began = time.perf_counter()
-        head = await connection.ask(request_for(next(users)))
+        began, user_id = time.perf_counter(), users.next()
+        head = await connection.ask(request_for(user_id))
         sent.at.append(began - start)
         sent.seconds.append(time.perf_counter() - began)
         sent.status.append(int(head[9:12]))
+        if sent.status[-1] == 429:
+            users.give_back(user_id)
         sent.n_without_retry_after += sent.status[-1] == 429 and b"retry-after" not in head
         free.append(connection)
 
@@ -113,7 +133,7 @@ async def open_loop(port: int, users: Iterator[str], per_second: float, seconds:
     return sent
 
 
-async def capacity(port: int, users: Iterator[str], seconds: float, n_connections: int = 4) -> float:
+async def capacity(port: int, users: Users, seconds: float, n_connections: int = 4) -> float:
     """Answers a second when each of a few callers asks again as soon as it is answered."""
     loop = asyncio.get_running_loop()
     until, n_answered = time.perf_counter() + seconds, 0
@@ -122,7 +142,7 @@ async def capacity(port: int, users: Iterator[str], seconds: float, n_connection
         nonlocal n_answered
         _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
         while time.perf_counter() < until:
-            head = await connection.ask(request_for(next(users)))
+            head = await connection.ask(request_for(users.next()))
             n_answered += head[9:12] == b"200"
         connection.transport.close()
 
@@ -142,7 +162,7 @@ def calm_after(sent: Sent, most_s: float) -> float | None:
     return calm
 
 
-def measure(port: int, users: Iterator[str], seconds: float) -> dict[str, float | None]:
+def measure(port: int, users: Users, seconds: float) -> dict[str, float | None]:
     """One round."""
     most = uvloop.run(capacity(port, users, seconds / 2))
     calm = uvloop.run(open_loop(port, users, CALM * most, seconds))
@@ -205,9 +225,7 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    users = cycle(
-        users_of(options.data)
-    )  # nobody is asked for twice: a list that was shown is part of a profile
+    users = Users(users_of(options.data))
     with tempfile.TemporaryDirectory() as folder:
         state = options.state or Path(folder, "state.db")
         command = [
